@@ -1,0 +1,73 @@
+package wire
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// KeyPrefix starts every key that we write into a target. Verify, the sweep
+// of stale keys and the opposite link leave keys with this prefix out. They
+// live in DB 0.
+const KeyPrefix = "redis-sync:"
+
+// FenceKey names the string that holds the epoch of the pair, as a decimal
+// number. Only the plugin creates it; while it is missing or differs from a
+// replicator's own epoch, that replicator does not write. All keys of a pair
+// carry the hash tag {pair}, so that on a Redis Cluster they share a node.
+func FenceKey(pair string) string { return KeyPrefix + "{" + pair + "}:epoch" }
+
+// IncarnationKey names the string that holds the incarnation of the one
+// process that may write this shard: a counter, a colon and a random token.
+func IncarnationKey(pair string, shard int) string {
+	return KeyPrefix + "{" + pair + "}:" + strconv.Itoa(shard) + ":incarnation"
+}
+
+// CheckpointKey names the hash with the position up to which this shard is
+// applied. Its fields are the Ckpt constants.
+func CheckpointKey(pair string, shard int) string {
+	return KeyPrefix + "{" + pair + "}:" + strconv.Itoa(shard) + ":checkpoint"
+}
+
+// Fields of a checkpoint. A checkpoint under another epoch than the
+// replicator's own is void.
+const (
+	CkptEpoch        = "epoch"        // decimal
+	CkptReplID       = "replid"       // 40 hex digits
+	CkptOffset       = "offset"       // applied: PSYNC asks for offset+1
+	CkptDB           = "db"           // selected DB at that offset
+	CkptState        = "state"        // CkptStateFull or CkptStateStream
+	CkptSourceOffset = "sourceOffset" // last seen offset of the shard's master
+	CkptSourceTime   = "sourceTime"   // when it was seen, Unix milliseconds
+)
+
+// Values of CkptState.
+const (
+	CkptStateFull   = "full"   // a full copy is being written: incomplete
+	CkptStateStream = "stream" // complete up to the offset
+)
+
+// ConnName is the name (CLIENT SETNAME) of every connection of a replicator
+// to its target: redis-sync:<pair>:<shard>:<epoch>:<incarnation>. The parts
+// hold no colon, space or newline of their own except the incarnation's one.
+func ConnName(pair string, shard int, epoch int64, incarnation string) string {
+	return fmt.Sprintf("%s%s:%d:%d:%s", KeyPrefix, pair, shard, epoch, incarnation)
+}
+
+// ConnOfShard reports whether a connection name belongs to this shard of this
+// pair, and returns its epoch and incarnation.
+func ConnOfShard(name, pair string, shard int) (epoch int64, incarnation string, ok bool) {
+	rest, ok := strings.CutPrefix(name, fmt.Sprintf("%s%s:%d:", KeyPrefix, pair, shard))
+	if !ok {
+		return 0, "", false
+	}
+	e, inc, ok := strings.Cut(rest, ":")
+	if !ok {
+		return 0, "", false
+	}
+	epoch, err := strconv.ParseInt(e, 10, 64)
+	if err != nil {
+		return 0, "", false
+	}
+	return epoch, inc, true
+}

@@ -1,0 +1,118 @@
+package wire
+
+// Phase of one replicator, in the order of a normal start.
+type Phase string
+
+const (
+	// PhaseStarting: the configuration is read, nothing is connected.
+	PhaseStarting Phase = "Starting"
+	// PhaseConnecting: looking for a usable source pod and a writable target,
+	// or waiting for one of them to come back.
+	PhaseConnecting Phase = "Connecting"
+	// PhaseFullSync: a snapshot of the source is being written. The target is
+	// not a complete copy.
+	PhaseFullSync Phase = "FullSync"
+	// PhaseCatchingUp: the snapshot is applied (or a partial resync was
+	// granted) and the stream is being applied, but not in sync yet.
+	PhaseCatchingUp Phase = "CatchingUp"
+	// PhaseStreaming: in sync, or lagging by what LagBytes and LagSeconds say.
+	PhaseStreaming Phase = "Streaming"
+	// PhaseDraining: SIGTERM came; what was read is being applied.
+	PhaseDraining Phase = "Draining"
+	// PhaseFenced: the fence key of the target is missing or carries another
+	// epoch. Nothing is written.
+	PhaseFenced Phase = "Fenced"
+	// PhaseFailed: stopped on an error that waiting cannot mend; Error says
+	// which. The process exits with a non-zero code.
+	PhaseFailed Phase = "Failed"
+)
+
+// Delivery says what a crash can do to a command.
+type Delivery string
+
+const (
+	// ExactlyOnce: the checkpoint moves atomically with the data.
+	ExactlyOnce Delivery = "exactly-once"
+	// AtLeastOnce: after a crash the last commands may be applied again.
+	AtLeastOnce Delivery = "at-least-once"
+)
+
+// StatusSchemaVersion is the value of Status.SchemaVersion.
+const StatusSchemaVersion = 1
+
+// Status is the body of GET /status of a replicator.
+type Status struct {
+	SchemaVersion int    `json:"schemaVersion"`
+	Version       string `json:"version"` // of the sidecar binary
+	Pair          string `json:"pair"`
+	Site          string `json:"site"` // the site that is written to
+	Shard         int    `json:"shard"`
+	Slots         string `json:"slots,omitempty"` // "0-5460,6000"
+
+	Phase    Phase    `json:"phase"`
+	InSync   bool     `json:"inSync"`
+	Complete bool     `json:"complete"` // the target holds a complete copy (a prefix of the shard's history)
+	Epoch    int64    `json:"epoch"`    // 0 without [link]: there is no fence
+	Delivery Delivery `json:"delivery"`
+
+	Source SourceStatus `json:"source"`
+	Target TargetStatus `json:"target"`
+
+	// AppliedOffset is the source offset up to which the target is known to
+	// have applied the stream.
+	AppliedOffset int64 `json:"appliedOffset"`
+	// LagBytes is the offset of the shard's master less AppliedOffset.
+	LagBytes int64 `json:"lagBytes"`
+	// LagSeconds is the age of the oldest byte of the master's stream that is
+	// not applied yet; 0 when nothing is outstanding.
+	LagSeconds float64 `json:"lagSeconds"`
+
+	FullSync FullSyncStatus `json:"fullSync"`
+	Stream   StreamStatus   `json:"stream"`
+
+	Error string `json:"error,omitempty"`
+	// Findings are conditions that do not stop the replicator but that an
+	// operator should know.
+	Findings []string `json:"findings,omitempty"`
+
+	StartedAt string `json:"startedAt"` // RFC 3339, UTC
+}
+
+// SourceStatus says which server the stream comes from.
+type SourceStatus struct {
+	Address      string `json:"address"`
+	Role         string `json:"role"` // "master" or "slave", as ROLE says it
+	Version      string `json:"version,omitempty"`
+	ReplID       string `json:"replid"`
+	Offset       int64  `json:"offset"`       // received from the source
+	MasterOffset int64  `json:"masterOffset"` // the shard master's own offset, last seen
+}
+
+// TargetStatus says which server is written to.
+type TargetStatus struct {
+	Address string `json:"address"`
+	Type    string `json:"type"` // "standalone" or "cluster"
+	Version string `json:"version,omitempty"`
+}
+
+// FullSyncStatus describes the running or the last full copy.
+type FullSyncStatus struct {
+	Running    bool   `json:"running"`
+	Keys       int64  `json:"keys"`       // written to the target
+	Bytes      int64  `json:"bytes"`      // of the snapshot, consumed
+	TotalBytes int64  `json:"totalBytes"` // 0 while unknown (diskless source)
+	TotalKeys  int64  `json:"totalKeys"`  // as the source's DBSIZE said; an estimate
+	StaleKeys  int64  `json:"staleKeys"`  // removed by the sweep
+	Count      int64  `json:"count"`      // full copies since the process started
+	Partial    int64  `json:"partial"`    // partial resyncs since the process started
+	Reason     string `json:"reason,omitempty"`
+}
+
+// StreamStatus counts what was applied after the snapshot.
+type StreamStatus struct {
+	Commands       int64 `json:"commands"`
+	Bytes          int64 `json:"bytes"`
+	Reconnects     int64 `json:"reconnects"`
+	SpoolBytes     int64 `json:"spoolBytes"`     // received, not yet taken by the applier
+	SpoolDiskBytes int64 `json:"spoolDiskBytes"` // the part of it on disk
+}
