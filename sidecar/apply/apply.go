@@ -1,0 +1,170 @@
+// Package apply writes a shard into a target: the values of a snapshot as
+// RESTORE, the commands of the stream in batches that carry the checkpoint.
+// One writer per shape of a target implements Writer.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// Writer writes one shard into a target. Its methods are called by one
+// goroutine. Whatever may pass (a failover, a full memory, a cut connection)
+// is waited out inside, in order, and told to Options.Waiting; an error that
+// is returned means that the shard stops, except ErrRewound.
+type Writer interface {
+	// Take connects and becomes the only writer of the shard.
+	Take(ctx context.Context) (fence.Checkpoint, error)
+	// Target says what is written to.
+	Target() wire.TargetStatus
+	Delivery() wire.Delivery
+	// RDBVersion is the newest payload version that RESTORE takes there.
+	RDBVersion() int
+
+	// BeginSnapshot marks the target as incomplete.
+	BeginSnapshot(ctx context.Context) error
+	// Restore writes one value. It may keep it for a while.
+	Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error
+	// Everywhere runs a command on every master (functions, scripts), after
+	// everything before it.
+	Everywhere(ctx context.Context, args ...string) error
+	// Settle waits until everything is written.
+	Settle(ctx context.Context) error
+	// Scan calls f with every key of the target, database by database. Delete
+	// removes keys.
+	Scan(ctx context.Context, f func(db int, key []byte) error) error
+	Delete(ctx context.Context, db int, keys [][]byte) error
+	// EndSnapshot settles and makes the target complete at pos.
+	EndSnapshot(ctx context.Context, pos psync.Position) error
+
+	// Resume says where the stream that follows begins, without a snapshot.
+	Resume(pos psync.Position)
+	// Write takes one command of the stream; db is the database selected for
+	// it and end the position after it. Commands between Begin and End of a
+	// transaction are not separated by a checkpoint.
+	Write(ctx context.Context, c *resp.Command, db int, end psync.Position) error
+	// Pass notes a position after commands without data.
+	Pass(end psync.Position)
+	// Full reports whether the open batch should be flushed.
+	Full() bool
+	// Flush sends the open batch; with wait it returns when the target has it.
+	Flush(ctx context.Context, wait bool) error
+	// Applied is the position up to which the target has everything.
+	Applied() psync.Position
+
+	Close() error
+}
+
+// ErrRewound is returned when the target has lost writes that it had
+// acknowledged (its own failover): the stream has to be read again from its
+// checkpoint, which Take returns.
+var ErrRewound = errors.New("the target lost acknowledged writes in a failover; reading again from its checkpoint")
+
+// DataError says that the target refused a command for what it is. The copy
+// has diverged; nothing is written after it.
+type DataError struct {
+	Command string
+	Key     string
+	DB      int
+	Err     error
+}
+
+func (e *DataError) Error() string {
+	return fmt.Sprintf("the target refused %s of key %q in database %d: %v", e.Command, e.Key, e.DB, e.Err)
+}
+func (e *DataError) Unwrap() error { return e.Err }
+
+// Options of a writer.
+type Options struct {
+	Identity   fence.Identity
+	Slots      route.SlotSet // of the link; nil without [link]
+	Addrs      []string
+	Sentinels  []string
+	MasterName string
+	Conn       conn.Options
+	Sentinel   conn.Options
+	BatchCount int // commands in one batch
+	Log        *slog.Logger
+	// Waiting is told why nothing is being written, and nil when it goes on.
+	Waiting func(error)
+	// Seen gives the source's own position, noted in each checkpoint.
+	Seen func() fence.Seen
+	// Existing says what BUSYKEY means when values are not to be replaced.
+	SkipExisting bool
+}
+
+// BatchBytes is the size at which a batch is sent.
+const BatchBytes = 256 << 10
+
+// transientCodes are answers that pass with time.
+var transientCodes = []string{
+	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "OOM", "NOREPLICAS", "NOPERM",
+	"MISCONF", "NOAUTH", "UNKILLABLE", "MOVED", "ASK", "EXECABORT",
+}
+
+// transient reports whether waiting may mend the error: a connection, a
+// failover, a full memory, a fence that the plugin is about to open.
+func transient(err error) bool {
+	var (
+		read    *resp.ReadError
+		netErr  net.Error
+		notM    *fence.NotMasterError
+		fenced  *fence.FencedError
+		auth    *conn.AuthError
+		server  *resp.ServerError
+		noWrite *NoMasterError
+	)
+	switch {
+	case errors.As(err, &notM), errors.As(err, &fenced), errors.As(err, &auth), errors.As(err, &noWrite), fence.IsRace(err):
+		return true
+	case errors.As(err, &server):
+		return resp.IsCode(err, transientCodes...) || strings.Contains(server.Text, "max number of clients")
+	case errors.As(err, &read), errors.As(err, &netErr):
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// backoff waits between attempts: 50 ms, doubling, at most 2 s.
+type backoff struct{ d time.Duration }
+
+func (b *backoff) wait(ctx context.Context) error {
+	if b.d == 0 {
+		b.d = 25 * time.Millisecond
+	}
+	b.d = min(2*b.d, 2*time.Second)
+	t := time.NewTimer(b.d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// harmless reports whether an error inside a batch is one that a replica of
+// the source would meet as well. A key with a TTL may expire here a moment
+// before the source's own DEL arrives; commands that need it then find none,
+// and the source deletes what they were to leave.
+func harmless(err error, cmd []byte) bool {
+	if route.ClassOf(cmd) == route.ClassEval {
+		return true // a script that fails there, failed on the source as well
+	}
+	var e *resp.ServerError
+	return errors.As(err, &e) && e.Code == "ERR" && e.Text == "no such key"
+}

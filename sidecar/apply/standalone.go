@@ -1,0 +1,177 @@
+package apply
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+)
+
+// Standalone writes to one master: a standalone server, or what Sentinel or
+// an operator says is the master. Every batch of the stream is one MULTI/EXEC
+// with the checkpoint in it, so each command is applied exactly once.
+type Standalone struct {
+	o           Options
+	c           *conn.Conn
+	incarnation string
+	rdbVersion  int
+	version     string
+
+	// Snapshot: the chunk being filled, and those sent and not answered.
+	chunk *chunk
+	sent  []*chunk
+	spare []*chunk
+
+	// Stream: the batch being filled, and the one whose EXEC was sent.
+	cur, prev *batch
+	free      []*batch // used batches, to be filled again
+	committed psync.Position
+	passed    psync.Position // read, and nothing before it is outstanding
+	lastCkpt  time.Time
+	force     bool // the checkpoint is to be written, data or not
+}
+
+// NewStandalone returns a writer that is not connected yet.
+func NewStandalone(o Options) *Standalone {
+	return &Standalone{o: o, chunk: &chunk{}, cur: &batch{}}
+}
+
+// Target says which server is written to.
+func (s *Standalone) Target() wire.TargetStatus {
+	t := wire.TargetStatus{Type: "standalone", Version: s.version}
+	if s.c != nil {
+		t.Address = s.c.Addr
+	}
+	return t
+}
+
+// Delivery of a standalone target.
+func (s *Standalone) Delivery() wire.Delivery { return wire.ExactlyOnce }
+
+// RDBVersion is the payload version of the target's own DUMP.
+func (s *Standalone) RDBVersion() int { return s.rdbVersion }
+
+// Take connects, waits out what passes, and returns the checkpoint.
+func (s *Standalone) Take(ctx context.Context) (fence.Checkpoint, error) {
+	var b backoff
+	for {
+		ck, err := s.connect(ctx)
+		if err == nil {
+			s.o.Waiting(nil)
+			s.resetSnapshot()
+			s.cur.reset()
+			s.prev = nil
+			return ck, nil
+		}
+		if err := s.retry(ctx, &b, err); err != nil {
+			return fence.Checkpoint{}, err
+		}
+	}
+}
+
+// retry tells why it waits and waits, or returns the error that waiting does
+// not mend.
+func (s *Standalone) retry(ctx context.Context, b *backoff, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !transient(err) {
+		return err
+	}
+	s.o.Waiting(err)
+	return b.wait(ctx)
+}
+
+// connect dials the master and takes the shard.
+func (s *Standalone) connect(ctx context.Context) (fence.Checkpoint, error) {
+	if s.c != nil {
+		_ = s.c.Close()
+		s.c = nil
+	}
+	c, err := s.o.dialMaster(ctx)
+	if err != nil {
+		return fence.Checkpoint{}, err
+	}
+	inc, ck, err := fence.Take(s.o.Identity, s.incarnation, c, nil, nil)
+	if err == nil {
+		s.incarnation = inc
+		s.rdbVersion, s.version, err = features(c, wire.IncarnationKey(s.o.Identity.Pair, s.o.Identity.Shard))
+	}
+	if err != nil {
+		_ = c.Close()
+		return fence.Checkpoint{}, err
+	}
+	s.c = c
+	return ck, nil
+}
+
+// features reads the server's version and, from the footer of a payload that
+// it makes itself, the RDB version that it reads.
+func features(c *conn.Conn, key string) (rdbVersion int, version string, err error) {
+	r, err := c.Do("DUMP", key)
+	if err != nil {
+		return 0, "", err
+	}
+	if n := len(r.Text); n >= 10 {
+		rdbVersion = int(binary.LittleEndian.Uint16([]byte(r.Text[n-10 : n-8])))
+	}
+	if rdbVersion == 0 {
+		return 0, "", fmt.Errorf("DUMP at %s: %w: no payload", c.Addr, resp.ErrProtocol)
+	}
+	info, err := c.Info("server")
+	if err != nil {
+		return 0, "", err
+	}
+	version = info["redis_version"]
+	if v := info["valkey_version"]; v != "" {
+		version = v
+	}
+	return rdbVersion, version, nil
+}
+
+// Close ends the connection.
+func (s *Standalone) Close() error {
+	if s.c == nil {
+		return nil
+	}
+	return s.c.Close()
+}
+
+// simple runs a command outside of batches and snapshots, again until the
+// target takes it.
+func (s *Standalone) simple(ctx context.Context, args ...string) (resp.Reply, error) {
+	var b backoff
+	for {
+		r, err := resp.Reply{}, error(nil)
+		if s.c == nil {
+			_, err = s.connect(ctx)
+		}
+		if err == nil {
+			if r, err = s.c.Do(args...); err == nil {
+				s.o.Waiting(nil)
+				return r, nil
+			}
+		}
+		if reconnects(err) && s.c != nil {
+			_ = s.c.Close()
+			s.c = nil
+		}
+		if err := s.retry(ctx, &b, err); err != nil {
+			return r, err
+		}
+	}
+}
+
+// reconnects reports whether the error says that the connection, or the
+// server at its end, is not the right one any more.
+func reconnects(err error) bool {
+	var server *resp.ServerError
+	return !errors.As(err, &server) || resp.IsCode(err, "READONLY", "MASTERDOWN", "NOAUTH", "NOPERM", "LOADING")
+}

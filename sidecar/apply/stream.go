@@ -1,0 +1,286 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+)
+
+// batch is a run of commands of the stream that is applied as one
+// transaction together with the checkpoint after it.
+type batch struct {
+	buf   []byte // MULTI and the commands
+	tail  []byte // the checkpoint
+	n     int    // commands queued, without MULTI and EXEC
+	db    int    // selected after the commands
+	start int64  // checkpoint before it
+	end   psync.Position
+	data  bool
+}
+
+var (
+	multiCommand = []byte("*1\r\n$5\r\nMULTI\r\n")
+	execCommand  = []byte("*1\r\n$4\r\nEXEC\r\n")
+)
+
+func (b *batch) reset() {
+	b.buf, b.tail, b.n, b.db, b.data = append(b.buf[:0], multiCommand...), b.tail[:0], 0, 0, false
+	if cap(b.buf) > 4*BatchBytes { // a large value went through; do not keep its room
+		b.buf = append(make([]byte, 0, BatchBytes), multiCommand...)
+	}
+}
+
+// Resume says where the stream begins. The next Flush writes the checkpoint
+// in any case: the replication id may have changed with +CONTINUE, and a
+// restart must not ask under the old one.
+func (s *Standalone) Resume(pos psync.Position) {
+	s.committed, s.passed = pos, pos
+	s.prev = nil
+	s.cur.reset()
+	s.cur.end = pos
+	s.force = true
+}
+
+func (s *Standalone) newBatch() *batch {
+	b := &batch{}
+	if n := len(s.free); n > 0 {
+		b, s.free = s.free[n-1], s.free[:n-1]
+	}
+	b.reset()
+	return b
+}
+
+// Write adds one command to the open batch.
+func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync.Position) error {
+	b := s.cur
+	if b.db != db {
+		b.buf = resp.AppendCommand(b.buf, "SELECT", strconv.Itoa(db))
+		b.db = db
+		b.n++
+	}
+	b.buf = append(b.buf, c.Raw...)
+	b.n++
+	b.data = true
+	b.end = end
+	return nil
+}
+
+// Pass notes a position after commands without data.
+func (s *Standalone) Pass(end psync.Position) {
+	s.cur.end = end
+	if !s.cur.data && s.prev == nil {
+		s.passed = end
+	}
+}
+
+// Full reports whether the open batch should be flushed.
+func (s *Standalone) Full() bool {
+	return len(s.cur.buf) >= BatchBytes || s.cur.n >= s.o.BatchCount
+}
+
+// Applied is the position up to which the target has everything.
+func (s *Standalone) Applied() psync.Position { return s.passed }
+
+// Flush sends the open batch. Its EXEC is sent only when the batch before it
+// has been applied: a batch that fails must not be overtaken.
+func (s *Standalone) Flush(ctx context.Context, wait bool) error {
+	b := s.cur
+	moved := b.end.Offset > s.committed.Offset && time.Since(s.lastCkpt) >= time.Second
+	if b.data || s.force || moved && s.prev == nil {
+		if err := s.commit(ctx, b); err != nil {
+			return err
+		}
+	}
+	if wait && s.prev != nil {
+		return s.await(ctx)
+	}
+	return nil
+}
+
+func (s *Standalone) commit(ctx context.Context, b *batch) error {
+	if b.db != 0 {
+		b.tail = resp.AppendCommand(b.tail, "SELECT", "0")
+		b.n++
+	}
+	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
+	b.tail = resp.AppendCommand(b.tail, append([]string{"HSET", key}, fence.Fields(s.o.Identity, b.end, s.o.Seen())...)...)
+	b.n++
+	s.cur = s.newBatch()
+	s.cur.end = b.end
+	s.force = false
+	if s.prev == nil {
+		b.start = s.committed.Offset
+		s.prev = b
+		b.buf = append(append(b.buf, b.tail...), execCommand...)
+		if s.c != nil {
+			if _, err := s.c.Write(b.buf); err == nil {
+				return nil
+			}
+			_ = s.c.Close()
+			s.c = nil
+		}
+		return nil // await finds the connection gone and sends it again
+	}
+	b.buf = append(b.buf, b.tail...)
+	sent := false
+	c := s.c
+	if c != nil {
+		_, err := c.Write(b.buf)
+		sent = err == nil
+	}
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	b.start = s.committed.Offset
+	s.prev = b
+	rest := execCommand
+	b.buf = append(b.buf, execCommand...)
+	if !sent || s.c != c { // it was on a connection that is gone
+		rest = b.buf
+	}
+	if s.c != nil {
+		if _, err := s.c.Write(rest); err != nil {
+			_ = s.c.Close()
+			s.c = nil
+		}
+	}
+	return nil
+}
+
+// await reads the answer to the batch in flight; when it was not applied, it
+// is sent again until it is.
+func (s *Standalone) await(ctx context.Context) error {
+	b := s.prev
+	err := error(errGone)
+	if s.c != nil {
+		err = s.readBatch(b)
+	}
+	var wait backoff
+	for err != nil {
+		if err := s.retry(ctx, &wait, err); err != nil {
+			return s.diverged(err)
+		}
+		var ck fence.Checkpoint
+		if ck, err = s.connect(ctx); err != nil {
+			continue
+		}
+		switch {
+		case !ck.Usable() || ck.Pos.ReplID != s.committed.ReplID && ck.Pos.ReplID != b.end.ReplID || ck.Pos.Offset < b.start:
+			return ErrRewound
+		case ck.Pos.Offset == b.end.Offset: // it was applied, the answer got lost
+		case ck.Pos.Offset == b.start:
+			if _, err = s.c.Write(b.buf); err == nil {
+				err = s.readBatch(b)
+			}
+		default:
+			return fmt.Errorf("the checkpoint at %s is at offset %d, which this replicator never wrote (it is between %d and %d)",
+				s.c.Addr, ck.Pos.Offset, b.start, b.end.Offset)
+		}
+	}
+	s.o.Waiting(nil)
+	s.committed, s.passed, s.lastCkpt = b.end, b.end, time.Now()
+	s.prev = nil
+	s.free = append(s.free, b)
+	if !s.cur.data && s.cur.end.Offset > s.passed.Offset {
+		s.passed = s.cur.end
+	}
+	return nil
+}
+
+// errGone stands for a connection that was found closed.
+var errGone = &resp.ReadError{Err: errors.New("the connection was lost")}
+
+// diverged makes a refused command void the checkpoint: the target is no
+// prefix of the source's history any more, and only a full copy mends it.
+func (s *Standalone) diverged(err error) error {
+	var data *DataError
+	if !errors.As(err, &data) || s.c == nil {
+		return err
+	}
+	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
+	if _, markErr := s.c.Do(append([]string{"HSET", key}, fence.FullFields(s.o.Identity)...)...); markErr != nil {
+		return errors.Join(err, fmt.Errorf("marking the target as incomplete: %w", markErr))
+	}
+	return err
+}
+
+// readBatch reads the answers to MULTI, the queued commands and EXEC.
+func (s *Standalone) readBatch(b *batch) error {
+	var refused error // an error while queueing: EXEC will not run
+	at := -1
+	for i := range b.n + 1 {
+		if err := resp.SkipReply(s.c.W); err != nil {
+			var broken *resp.ReadError
+			if errors.As(err, &broken) {
+				return err
+			}
+			if refused == nil {
+				refused, at = err, i
+			}
+		}
+	}
+	execErr, first, err := s.readExec(b)
+	switch {
+	case err != nil:
+		return err
+	case refused != nil && transient(refused):
+		return refused
+	case refused != nil:
+		return dataError(b.buf, at, refused)
+	case execErr != nil && first < 0:
+		if transient(execErr) {
+			return execErr
+		}
+		return &DataError{Command: "EXEC", Err: execErr}
+	case execErr != nil:
+		return dataError(b.buf, first+1, execErr)
+	}
+	return nil
+}
+
+// readExec reads the answer to EXEC: one reply per command. It returns the
+// first error in it that is not harmless, with the index of its command; -1
+// when EXEC as a whole was refused.
+func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
+	n, err := resp.ReadArrayHeader(s.c.W)
+	if err != nil {
+		var server *resp.ServerError
+		if errors.As(err, &server) {
+			return err, -1, nil
+		}
+		return nil, -1, err
+	}
+	if n != b.n {
+		return nil, -1, &resp.ReadError{Err: fmt.Errorf("%w: EXEC of %d commands answered with %d replies", resp.ErrProtocol, b.n, n)}
+	}
+	for i := range n {
+		err := resp.SkipReply(s.c.W)
+		if err == nil {
+			continue
+		}
+		var broken *resp.ReadError
+		if errors.As(err, &broken) {
+			return nil, -1, err
+		}
+		if execErr == nil && !harmless(err, commandName(b.buf, i+1)) {
+			execErr, first = err, i
+		}
+	}
+	return execErr, first, nil
+}
+
+// commandName is the name of the i-th command of a buffer.
+func commandName(buf []byte, i int) []byte {
+	var data *DataError
+	if errors.As(dataError(buf, i, nil), &data) {
+		return []byte(data.Command)
+	}
+	return nil
+}

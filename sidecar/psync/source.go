@@ -1,0 +1,212 @@
+// Package psync attaches to one shard of a source as a replica does: it finds
+// a pod of the shard that can serve the stream, asks for the wanted position
+// (PSYNC, PSYNC2), and acknowledges what was applied. Protocol:
+// replication.c of Redis 7.0.
+package psync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// Node is what a candidate said about itself.
+type Node struct {
+	Addr       string
+	Role       string // "master" or "slave"
+	LinkUp     bool   // of a replica to its master
+	Offset     int64  // master_repl_offset
+	ReplID     string
+	Version    string
+	RunID      string
+	Cluster    bool
+	NodeID     string
+	Slots      route.SlotSet // of its shard; nil when it is no cluster node
+	Migrating  bool          // a slot of the shard is being moved
+	MasterAddr string        // of a replica: the address it follows
+	Err        error         // it could not be asked
+}
+
+// Probe asks one address what it is.
+func Probe(ctx context.Context, addr string, o conn.Options) Node {
+	n := Node{Addr: addr}
+	c, err := conn.Dial(ctx, addr, o)
+	if err != nil {
+		n.Err = err
+		return n
+	}
+	defer func() { _ = c.Close() }()
+	n.Err = n.ask(c)
+	return n
+}
+
+func (n *Node) ask(c *conn.Conn) error {
+	info, err := c.Info("replication")
+	if err != nil {
+		return err
+	}
+	n.Role = info["role"]
+	n.LinkUp = info["master_link_status"] == "up"
+	n.ReplID = info["master_replid"]
+	if n.Offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64); err != nil {
+		return fmt.Errorf("INFO replication at %s: master_repl_offset: %w", n.Addr, err)
+	}
+	if n.Role == "slave" {
+		n.MasterAddr = info["master_host"] + ":" + info["master_port"]
+	}
+	server, err := c.Info("server")
+	if err != nil {
+		return err
+	}
+	n.Version, n.RunID = server["redis_version"], server["run_id"]
+	if v := server["valkey_version"]; v != "" {
+		n.Version = v
+	}
+	if server["redis_mode"] != "cluster" {
+		return nil
+	}
+	n.Cluster = true
+	r, err := c.Do("CLUSTER", "NODES")
+	if err != nil {
+		return err
+	}
+	return n.readClusterNodes(r.Text)
+}
+
+// readClusterNodes finds this node's shard in CLUSTER NODES: the slots of the
+// master that it is, or follows.
+func (n *Node) readClusterNodes(text string) error {
+	type line struct{ id, flags, master, slots string }
+	var self *line
+	byID := map[string]*line{}
+	for l := range strings.Lines(text) {
+		f := strings.Fields(l)
+		if len(f) < 8 {
+			continue
+		}
+		entry := &line{id: f[0], flags: f[2], master: f[3], slots: strings.Join(f[8:], " ")}
+		byID[entry.id] = entry
+		if strings.Contains(entry.flags, "myself") {
+			self = entry
+		}
+	}
+	if self == nil {
+		return fmt.Errorf("CLUSTER NODES at %s names no node as itself", n.Addr)
+	}
+	n.NodeID = self.id
+	owner := self
+	if strings.Contains(self.flags, "slave") {
+		if owner = byID[self.master]; owner == nil {
+			return fmt.Errorf("CLUSTER NODES at %s: its master %s is not listed", n.Addr, self.master)
+		}
+	}
+	n.Slots = make(route.SlotSet, route.SlotCount/64)
+	for _, part := range strings.Fields(owner.slots) {
+		if strings.HasPrefix(part, "[") {
+			n.Migrating = true
+			continue
+		}
+		s, err := route.ParseSlots(part)
+		if err != nil {
+			return fmt.Errorf("CLUSTER NODES at %s: %w", n.Addr, err)
+		}
+		for i := range n.Slots {
+			n.Slots[i] |= s[i]
+		}
+	}
+	return nil
+}
+
+// ErrNoSource is wrapped when no candidate can serve the stream now.
+var ErrNoSource = errors.New("no pod of the source can serve this shard now")
+
+// SlotsChangedError says that no pod of the source has exactly the slots of
+// the link any more.
+type SlotsChangedError struct {
+	Want, Have route.SlotSet
+	Addr       string
+}
+
+func (e *SlotsChangedError) Error() string {
+	return fmt.Sprintf("the slots of the shard have changed: the link has %s, the pod at %s serves %s; run plan and apply again", e.Want, e.Addr, e.Have)
+}
+
+// Choose probes all candidates and returns them in the order in which they
+// should be tried: replicas of the shard whose link is up and that are near
+// the master, then its master. A client of a master counts as its replica for
+// Sentinel and for the operators, with bad results, so a master comes last.
+// want is nil when any shard is right (no [link]).
+func Choose(ctx context.Context, addrs []string, o conn.Options, want route.SlotSet) (ordered []Node, master *Node, err error) {
+	nodes := ProbeAll(ctx, addrs, o)
+	var errs []error
+	var changed *SlotsChangedError
+	var masters, replicas []Node
+	for _, n := range nodes {
+		switch {
+		case n.Err != nil:
+			errs = append(errs, n.Err)
+		case n.Cluster && want != nil && !n.Slots.Equal(want):
+			if n.Slots.Overlaps(want) {
+				changed = &SlotsChangedError{Want: want, Have: n.Slots, Addr: n.Addr}
+			}
+		case n.Cluster && n.Slots.Count() == 0:
+			// A master without slots has lost its nodes.conf, or is new: its
+			// keyspace is not this shard's.
+			errs = append(errs, fmt.Errorf("%s serves no slots", n.Addr))
+		case n.Role == "master":
+			masters = append(masters, n)
+		case !n.LinkUp:
+			errs = append(errs, fmt.Errorf("%s is a replica without a link to its master", n.Addr))
+		default:
+			replicas = append(replicas, n)
+		}
+	}
+	if len(masters) > 1 && !samePlace(masters) {
+		return nil, nil, fmt.Errorf("%w: %s and %s both say that they are its master", ErrNoSource, masters[0].Addr, masters[1].Addr)
+	}
+	if len(masters) > 0 {
+		master = &masters[0]
+	}
+	for _, r := range replicas {
+		// A replica far behind would make us lag with it.
+		if master == nil || master.Offset-r.Offset < 64<<20 {
+			ordered = append(ordered, r)
+		}
+	}
+	ordered = append(ordered, masters...)
+	if len(ordered) == 0 {
+		if changed != nil {
+			return nil, nil, changed
+		}
+		return nil, nil, fmt.Errorf("%w: %w", ErrNoSource, errors.Join(errs...))
+	}
+	return ordered, master, nil
+}
+
+// samePlace reports whether all addresses lead to one server (two Services in
+// front of one pod).
+func samePlace(nodes []Node) bool {
+	for _, n := range nodes {
+		if n.RunID != nodes[0].RunID {
+			return false
+		}
+	}
+	return true
+}
+
+// ProbeAll asks all addresses at the same time.
+func ProbeAll(ctx context.Context, addrs []string, o conn.Options) []Node {
+	nodes := make([]Node, len(addrs))
+	var wg sync.WaitGroup
+	for i, a := range addrs {
+		wg.Go(func() { nodes[i] = Probe(ctx, a, o) })
+	}
+	wg.Wait()
+	return nodes
+}

@@ -1,0 +1,75 @@
+package rdb
+
+import (
+	"encoding/binary"
+	"strconv"
+)
+
+// RestoreOptions say how a value is written to the target.
+type RestoreOptions struct {
+	Footer  int  // RDB version of the payload
+	Replace bool // overwrite an existing key
+	Access  bool // pass LRU idle time or LFU counter on (target ≥ 5.0)
+}
+
+// AppendRestore appends the command RESTORE key ttl payload [REPLACE] [ABSTTL]
+// [IDLETIME s | FREQ n] as RESP. The payload is the type byte, the raw value,
+// the RDB version in two bytes and the CRC-64 over all of it (cluster.c,
+// createDumpPayload).
+func AppendRestore(dst []byte, r *Record, o RestoreOptions) []byte {
+	args := 4
+	if o.Replace {
+		args++
+	}
+	if r.Expire != 0 {
+		args++
+	}
+	access := 0
+	if o.Access && r.Freq >= 0 {
+		access, args = 'f', args+2
+	} else if o.Access && r.Idle >= 0 {
+		access, args = 'i', args+2
+	}
+	dst = append(dst, '*')
+	dst = strconv.AppendInt(dst, int64(args), 10)
+	dst = append(dst, "\r\n$7\r\nRESTORE\r\n$"...)
+	dst = strconv.AppendInt(dst, int64(len(r.Key)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, r.Key...)
+	dst = append(dst, "\r\n"...)
+	dst = appendIntBulk(dst, r.Expire)
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(len(r.Value)+11), 10)
+	dst = append(dst, "\r\n"...)
+	body := len(dst)
+	dst = append(dst, r.Type)
+	dst = append(dst, r.Value...)
+	dst = append(dst, byte(o.Footer), byte(o.Footer>>8))
+	dst = binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[body:]))
+	dst = append(dst, "\r\n"...)
+	if o.Replace {
+		dst = append(dst, "$7\r\nREPLACE\r\n"...)
+	}
+	if r.Expire != 0 {
+		dst = append(dst, "$6\r\nABSTTL\r\n"...)
+	}
+	switch access {
+	case 'f':
+		dst = append(dst, "$4\r\nFREQ\r\n"...)
+		dst = appendIntBulk(dst, int64(r.Freq))
+	case 'i':
+		dst = append(dst, "$8\r\nIDLETIME\r\n"...)
+		dst = appendIntBulk(dst, r.Idle)
+	}
+	return dst
+}
+
+func appendIntBulk(dst []byte, n int64) []byte {
+	var digits [20]byte
+	text := strconv.AppendInt(digits[:0], n, 10)
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(len(text)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, text...)
+	return append(dst, "\r\n"...)
+}

@@ -1,0 +1,130 @@
+// Package route says where a command goes: which keys it has, which hash
+// slots they are in, and what kind of command it is.
+package route
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// SlotCount is the number of hash slots of a Redis Cluster.
+const SlotCount = 16384
+
+// SlotSet is a set of hash slots; nil is the empty set.
+type SlotSet []uint64
+
+// ParseSlots reads "0-5460,6000".
+func ParseSlots(text string) (SlotSet, error) {
+	s := make(SlotSet, SlotCount/64)
+	if strings.TrimSpace(text) == "" {
+		return s, nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		if !isRange {
+			to = from
+		}
+		a, errA := strconv.Atoi(from)
+		b, errB := strconv.Atoi(to)
+		if errA != nil || errB != nil || a < 0 || b >= SlotCount || a > b {
+			return nil, fmt.Errorf("%q is not a slot or a range of slots between 0 and %d", part, SlotCount-1)
+		}
+		for n := a; n <= b; n++ {
+			s.Add(n)
+		}
+	}
+	return s, nil
+}
+
+// Add puts a slot into the set, which must not be nil.
+func (s SlotSet) Add(slot int) { s[slot>>6] |= 1 << (slot & 63) }
+
+// Has reports whether the slot is in the set.
+func (s SlotSet) Has(slot int) bool { return s != nil && s[slot>>6]&(1<<(slot&63)) != 0 }
+
+// Count is the number of slots.
+func (s SlotSet) Count() int {
+	n := 0
+	for slot := range SlotCount {
+		if s.Has(slot) {
+			n++
+		}
+	}
+	return n
+}
+
+// Equal reports whether both hold the same slots.
+func (s SlotSet) Equal(o SlotSet) bool {
+	for slot := range SlotCount {
+		if s.Has(slot) != o.Has(slot) {
+			return false
+		}
+	}
+	return true
+}
+
+// Overlaps reports whether a slot is in both.
+func (s SlotSet) Overlaps(o SlotSet) bool {
+	for slot := range SlotCount {
+		if s.Has(slot) && o.Has(slot) {
+			return true
+		}
+	}
+	return false
+}
+
+// String writes what ParseSlots reads.
+func (s SlotSet) String() string {
+	var b strings.Builder
+	for slot := 0; slot < SlotCount; slot++ {
+		if !s.Has(slot) {
+			continue
+		}
+		from := slot
+		for slot+1 < SlotCount && s.Has(slot+1) {
+			slot++
+		}
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Itoa(from))
+		if slot > from {
+			b.WriteByte('-')
+			b.WriteString(strconv.Itoa(slot))
+		}
+	}
+	return b.String()
+}
+
+// crc16 is CRC-16/XMODEM, which hash slots are made with (cluster
+// specification, appendix A).
+var crc16Table = func() (t [256]uint16) {
+	for i := range t {
+		c := uint16(i) << 8
+		for range 8 {
+			if c&0x8000 != 0 {
+				c = c<<1 ^ 0x1021
+			} else {
+				c <<= 1
+			}
+		}
+		t[i] = c
+	}
+	return t
+}()
+
+// Slot is the hash slot of a key: of its hash tag, where it has one.
+func Slot(key []byte) int {
+	if i := bytes.IndexByte(key, '{'); i >= 0 {
+		if n := bytes.IndexByte(key[i+1:], '}'); n > 0 {
+			key = key[i+1 : i+1+n]
+		}
+	}
+	var c uint16
+	for _, b := range key {
+		c = c<<8 ^ crc16Table[byte(c>>8)^b]
+	}
+	return int(c & (SlotCount - 1))
+}
