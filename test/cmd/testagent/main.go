@@ -31,6 +31,10 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "operate":
 		return operate(ctx, args[1:])
+	case "load":
+		return fill(ctx, args[1:])
+	case "write":
+		return write(ctx, args[1:])
 	default:
 		return fmt.Errorf("unknown command %q", args[0])
 	}
