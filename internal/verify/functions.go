@@ -1,0 +1,103 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+)
+
+// library is the code of one function library.
+type library [sha256.Size]byte
+
+// libraries lists the function libraries of each server of a side. A server
+// without functions has none.
+func (s *side) libraries(ctx context.Context) ([]map[string]library, error) {
+	all := make([]map[string]library, len(s.Nodes))
+	for i, node := range s.Nodes {
+		all[i] = map[string]library{}
+		if !s.caps[i].functions {
+			continue
+		}
+		replies, err := s.ask(ctx, i, 0, [][]string{{"FUNCTION", "LIST", "WITHCODE"}})
+		if err != nil {
+			return nil, err
+		}
+		if refused, ok := replies[0].(error); ok {
+			return nil, s.refusal(i, "FUNCTION LIST", refused)
+		}
+		list, err := asList(replies[0])
+		if err != nil {
+			return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: %w", s.Name, node.Name(), err)
+		}
+		for _, member := range list {
+			info, err := asMap(member)
+			if err != nil {
+				return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: %w", s.Name, node.Name(), err)
+			}
+			name, errName := asString(info["library_name"])
+			code, errCode := asString(info["library_code"])
+			if errName != nil || errCode != nil {
+				return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: a library without name or code", s.Name, node.Name())
+			}
+			all[i][name] = sha256.Sum256([]byte(code))
+		}
+	}
+	return all, nil
+}
+
+// compareFunctions compares the libraries. Every server of the target must
+// hold each library that any server of the source holds, because a function
+// can be called on any key.
+func compareFunctions(ctx context.Context, source, target *side) (FunctionsResult, error) {
+	var result FunctionsResult
+	there, err := source.libraries(ctx)
+	if err != nil {
+		return result, err
+	}
+	here, err := target.libraries(ctx)
+	if err != nil {
+		return result, err
+	}
+	want := map[string]library{}
+	for _, libs := range there {
+		for name, code := range libs {
+			want[name] = code
+		}
+	}
+	result.Compared = len(want)
+	for name, code := range want {
+		kind := Kind("")
+		for _, libs := range there {
+			// The source's own servers disagree: no target can equal them all.
+			if other, ok := libs[name]; ok && other != code {
+				kind = Different
+			}
+		}
+		for _, libs := range here {
+			switch other, ok := libs[name]; {
+			case !ok:
+				kind = Missing
+			case other != code && kind == "":
+				kind = Different
+			}
+		}
+		switch kind {
+		case Missing:
+			result.Missing = append(result.Missing, name)
+		case Different:
+			result.Different = append(result.Different, name)
+		}
+	}
+	for _, libs := range here {
+		for name := range libs {
+			if _, ok := want[name]; !ok && !slices.Contains(result.Extra, name) {
+				result.Extra = append(result.Extra, name)
+			}
+		}
+	}
+	slices.Sort(result.Missing)
+	slices.Sort(result.Extra)
+	slices.Sort(result.Different)
+	return result, nil
+}
