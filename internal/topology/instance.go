@@ -4,6 +4,8 @@
 // Kubernetes objects and recorded answers of Redis and talks to nobody.
 package topology
 
+import "fmt"
+
 // Mode is the shape of an instance.
 type Mode string
 
@@ -22,6 +24,7 @@ const (
 	OperatorSpotahome     Operator = "spotahome"      // spotahome redis-operator
 	OperatorSpotahomeFork Operator = "spotahome-fork" // a fork of it, told by a feature
 	OperatorValkey        Operator = "valkey-io"      // valkey-io valkey-operator
+	OperatorHyperspike    Operator = "hyperspike"     // hyperspike valkey-operator
 	OperatorNone          Operator = "none(helm)"     // a chart
 )
 
@@ -37,14 +40,21 @@ type Instance struct {
 
 	Port         int        `json:"port"`
 	TLS          bool       `json:"tls"`
+	TLSSecret    *TLSSecret `json:"tlsSecret,omitempty"`
 	Username     string     `json:"username,omitempty"` // "" is the default user
 	Password     *SecretRef `json:"password,omitempty"` // nil: no authentication
 	Pods         []Pod      `json:"pods"`               // data pods, sorted by name
 	StatefulSets []OwnerUID `json:"statefulSets"`       // that own the data pods, sorted by name
 	Sentinel     *Sentinel  `json:"sentinel,omitempty"` // mode sentinel only
 
+	Container   string `json:"container,omitempty"`   // that runs the server in a data pod
+	ResourceUID string `json:"resourceUID,omitempty"` // of the custom resource
+	Access      string `json:"access,omitempty"`      // how it is exposed today: ClusterIP, NodePort or LoadBalancer
+
 	WriteService      string `json:"writeService,omitempty"`      // a Service that reaches the instance for writing (cluster: any node)
+	WriteAddress      string `json:"writeAddress,omitempty"`      // its clusterIP:port
 	MasterOnlyService string `json:"masterOnlyService,omitempty"` // the operator's label-selected masters Service; stale during failovers
+	MasterOnlyAddress string `json:"masterOnlyAddress,omitempty"` // its clusterIP:port
 
 	Shards   []Shard   `json:"shards,omitempty"` // sorted by first slot; filled from Redis
 	Version  string    `json:"version,omitempty"`
@@ -54,6 +64,14 @@ type Instance struct {
 // SecretRef points at one key of a Secret in the instance's namespace.
 type SecretRef struct {
 	Name string `json:"name"`
+	Key  string `json:"key"`
+}
+
+// TLSSecret names the Secret with the certificates of the servers.
+type TLSSecret struct {
+	Name string `json:"name"`
+	CA   string `json:"ca"` // keys of the Secret
+	Cert string `json:"cert"`
 	Key  string `json:"key"`
 }
 
@@ -68,7 +86,9 @@ type Sentinel struct {
 	Service   string     `json:"service"`
 	Port      int        `json:"port"`
 	MasterSet string     `json:"masterSet"`
+	Address   string     `json:"address,omitempty"` // clusterIP:port of the Service; "" when it is headless
 	Pods      []string   `json:"pods"`
+	PodIPs    []string   `json:"podIPs,omitempty"` // in the order of Pods
 	Password  *SecretRef `json:"password,omitempty"`
 }
 
@@ -91,6 +111,11 @@ type Pod struct {
 	Role     Role   `json:"role,omitempty"`        // what Redis says
 	NodeID   string `json:"nodeID,omitempty"`      // CLUSTER MYID
 	NodePort int32  `json:"nodePort,omitempty"`    // of an operator's own per-pod Service, to be reused
+
+	// Service and Address are the name and the clusterIP of a Service that
+	// somebody else keeps for this one pod; servers may announce that address.
+	Service string `json:"service,omitempty"`
+	Address string `json:"address,omitempty"`
 }
 
 // Shard is a slot range with the pods that hold it. A source that is no
@@ -118,3 +143,55 @@ type Finding struct {
 	Message  string   `json:"message"`
 	Remedy   string   `json:"remedy,omitempty"`
 }
+
+// Ref is how error texts name the instance: "RedisCluster redis/redis-a".
+func (i *Instance) Ref() string { return i.Kind + " " + i.Namespace + "/" + i.Name }
+
+// Pod finds a data pod by name; nil when there is none.
+func (i *Instance) Pod(name string) *Pod {
+	for n := range i.Pods {
+		if i.Pods[n].Name == name {
+			return &i.Pods[n]
+		}
+	}
+	return nil
+}
+
+// PrimaryPods are the primaries of the shards, in their order.
+func (i *Instance) PrimaryPods() []string {
+	out := make([]string, 0, len(i.Shards))
+	for _, s := range i.Shards {
+		out = append(out, s.Primary)
+	}
+	return out
+}
+
+// StalePods are the pods whose role label is not what Redis says.
+func (i *Instance) StalePods() []Pod {
+	var out []Pod
+	for _, p := range i.Pods {
+		if p.RoleSaid != RoleUnknown && p.Role != RoleUnknown && p.RoleSaid != p.Role {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Errors are the findings that forbid to go on.
+func Errors(findings []Finding) []Finding {
+	var out []Finding
+	for _, f := range findings {
+		if f.Severity == SeverityError {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (i *Instance) find(severity Severity, object, remedy, format string, args ...any) {
+	i.Findings = append(i.Findings, Finding{
+		Severity: severity, Object: object, Message: fmt.Sprintf(format, args...), Remedy: remedy,
+	})
+}
+
+func (i *Instance) podRef(pod string) string { return "pod " + i.Namespace + "/" + pod }
