@@ -31,8 +31,8 @@ type manifest struct {
 }
 
 type platform struct {
-	URI      string            `json:"uri"`
-	Sha256   string            `json:"sha256"`
+	URI      string                `json:"uri"`
+	Sha256   string                `json:"sha256"`
 	Selector *metav1.LabelSelector `json:"selector"`
 	Files    []struct {
 		From string `json:"from"`
