@@ -205,4 +205,3 @@ func intAt(cr *unstructured.Unstructured, otherwise int, path ...string) int {
 	}
 	return otherwise
 }
-

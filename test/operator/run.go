@@ -174,4 +174,3 @@ func (o *Operator) password(ctx context.Context, namespace, secret, key string) 
 	}
 	return string(value), nil
 }
-
