@@ -56,6 +56,9 @@ func render(name string, data any) (*unstructured.Unstructured, error) {
 	return u, nil
 }
 
+// PodAnnotation of a Service of ours names the pod that it reaches.
+const PodAnnotation = "redis-sync.io/pod"
+
 // Service is our Service for one pod of a StatefulSet.
 type Service struct {
 	Name       string
@@ -127,6 +130,9 @@ type Deployment struct {
 // gracePeriod leaves the replicator time to drain (10 s) and to close.
 const gracePeriod = 30
 
+// ChecksumAnnotation of a replicator's pod says which configuration it runs.
+const ChecksumAnnotation = "redis-sync.io/checksum"
+
 // Render makes the object.
 func (d Deployment) Render() (*unstructured.Unstructured, error) {
 	resources, err := canonical(d.Resources)
@@ -157,9 +163,16 @@ func canonical(r corev1.ResourceRequirements) (any, error) {
 // can compute it.
 const SaltFile = "checksum-salt"
 
+// Unsalted stands for the checksum while the Secret, and so its salt, does not
+// exist yet.
+const Unsalted = "ASSIGNED-ON-APPLY"
+
 // Checksum is a digest of a sync.toml and the files of a Secret, keyed with
 // the salt among these files.
 func Checksum(syncFile string, files map[string][]byte) string {
+	if len(files[SaltFile]) == 0 {
+		return Unsalted
+	}
 	h := hmac.New(sha256.New, files[SaltFile])
 	fmt.Fprintf(h, "%d:%s", len(syncFile), syncFile)
 	names := make([]string, 0, len(files))

@@ -31,6 +31,11 @@ const (
 	// PhaseFailed: a verb stopped at an error that waiting cannot mend; the
 	// record says at which step.
 	PhaseFailed Phase = "Failed"
+	// PhasePaused: the replicators are scaled to 0. Live only; the record has
+	// a flag of its own.
+	PhasePaused Phase = "Paused"
+	// PhaseUnknown: the site of the replicators does not answer. Live only.
+	PhaseUnknown Phase = "Unknown"
 	// PhaseDeleting: delete has begun.
 	PhaseDeleting Phase = "Deleting"
 )

@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -126,13 +128,13 @@ func orPending(address string) string {
 // gets addresses, not names: it asks each candidate for its role.
 func (s Side) ownServices() (data, sentinels []string) {
 	inst := s.Instance
-	if inst.Sentinel != nil && s.ClusterIPs[inst.Sentinel.Service] == "" {
+	if inst.Sentinel != nil && inst.Sentinel.Address == "" {
 		sentinels = append(sentinels, inst.Sentinel.Pods...)
 	}
 	needed := false
 	switch inst.Mode {
 	case topology.ModeCluster, topology.ModeStandalone:
-		needed = s.ClusterIPs[inst.WriteService] == ""
+		needed = inst.WriteAddress == ""
 	case topology.ModeReplication:
 		// A Service that selects by a role label is wrong exactly during a
 		// failover, and one for all pods is wrong most of the time.
@@ -161,16 +163,27 @@ func (s Side) targetAddresses() (address string, candidates, sentinels []string)
 			sentinels = append(sentinels, net.JoinHostPort(orPending(s.Services[pod].ClusterIP), sentinelPort))
 		}
 		if len(sentinelPods) == 0 {
-			sentinels = []string{net.JoinHostPort(s.ClusterIPs[inst.Sentinel.Service], sentinelPort)}
+			sentinels = []string{inst.Sentinel.Address}
 		}
 	}
-	for _, service := range []string{inst.WriteService, inst.MasterOnlyService} {
-		if ip := s.ClusterIPs[service]; ip != "" && len(candidates) == 0 {
-			return net.JoinHostPort(ip, port), nil, sentinels
+	if len(candidates) == 0 {
+		// What selects by a role label is still a hint: the replicator checks
+		// the role of whoever answers.
+		return cmp.Or(inst.WriteAddress, inst.MasterOnlyAddress), nil, sentinels
+	}
+	return candidates[0], candidates, sentinels
+}
+
+// KnownAddresses are the addresses that reach data pods from the other site,
+// without those that only an apply will know.
+func (s Side) KnownAddresses() []string {
+	var known []string
+	for _, pod := range s.Instance.Pods {
+		for _, address := range s.addressesOf(pod.Name) {
+			if !strings.Contains(address, Pending) {
+				known = append(known, address)
+			}
 		}
 	}
-	if len(candidates) > 0 {
-		address = candidates[0]
-	}
-	return address, candidates, sentinels
+	return known
 }

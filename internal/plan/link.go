@@ -44,12 +44,9 @@ type Side struct {
 	Services map[string]pair.ServiceInfo
 	// LoadBalancers are the addresses of those Services, by pod.
 	LoadBalancers map[string]string
-	// ClusterIPs of the operator's Services, by name; "" for a headless one.
-	ClusterIPs map[string]string
 }
 
-// shardsOf is how a plan numbers the shards that were found: a shard keeps
-// the ordinal that the record gave to its slots.
+// ShardsOf numbers the shards that were found: a shard keeps the ordinal that the record gave to its slots.
 func ShardsOf(inst topology.Instance, recorded []pair.ShardState) ([]pair.ShardState, error) {
 	found := map[string]pair.ShardState{}
 	var order []string

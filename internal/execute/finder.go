@@ -1,0 +1,59 @@
+package execute
+
+import (
+	"context"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
+)
+
+// Finder looks into the Redis of a site. The real one asks the pods through
+// the API server; tests have one of their own.
+type Finder interface {
+	// Discover says what the instance is, with its shards and roles as Redis
+	// itself says them now.
+	Discover(ctx context.Context, party *Party) (*topology.Instance, error)
+	// Credentials reads the Secrets that the instance's objects, or the pair,
+	// point at.
+	Credentials(ctx context.Context, party *Party, inst *topology.Instance) (Credentials, error)
+	// Preflight looks for what would make a copy fail or lose data.
+	Preflight(ctx context.Context, source, target *Found, q PreflightQuestion) (*PreflightAnswer, error)
+	// Reach tries the way from a pod of the target to addresses of the source.
+	Reach(ctx context.Context, source, target *Found, addresses []string) ([]topology.Finding, error)
+	// Redis opens the keys of ours in an instance.
+	Redis(ctx context.Context, found *Found) (Redis, error)
+}
+
+// Credentials of an instance. A nil password means: no authentication.
+type Credentials struct {
+	Username         string
+	Password         []byte
+	SentinelPassword []byte
+	CA, Cert, Key    []byte
+}
+
+// Found is a site with what was found there.
+type Found struct {
+	Party       *Party
+	Instance    *topology.Instance
+	Credentials Credentials
+}
+
+// PreflightQuestion is what the checks depend on beside the two instances.
+type PreflightQuestion struct {
+	// Established: this pair has copied before, so keys in the target are ours.
+	Established bool
+	// StaleKeysChosen: the user said what happens to keys that only the target has.
+	StaleKeysChosen bool
+	// Reuse are addresses that reach the source already, to be tried.
+	Reuse []string
+}
+
+// PreflightAnswer is what the checks found.
+type PreflightAnswer struct {
+	Findings []topology.Finding
+	// Keys and Bytes of the source, by shard; Bytes is the memory in use.
+	Keys  []int64
+	Bytes []int64
+	// TargetKeys that are not ours.
+	TargetKeys int64
+}

@@ -1,0 +1,179 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+)
+
+// Records keeps the record of a pair in the namespaces of its sites: two
+// copies, or one where both sites share a namespace of one cluster. Every
+// write names the version that it replaces, so that of two verbs that run at
+// once one is told.
+type Records struct {
+	pair   string
+	copies []*recordCopy
+}
+
+type recordCopy struct {
+	site      string
+	cluster   Cluster
+	namespace string
+	live      *corev1.ConfigMap // nil: none is there
+	created   bool              // by this Records
+}
+
+// NewRecords starts without any copy.
+func NewRecords(pairName string) *Records { return &Records{pair: pairName} }
+
+// Add names a place where a copy of the record belongs, and reads what is
+// there. The place of the other site is added only where it is another one.
+func (r *Records) Add(ctx context.Context, site string, cluster Cluster, namespace string) (*pair.Record, error) {
+	c := &recordCopy{site: site, cluster: cluster, namespace: namespace}
+	live, err := cluster.ConfigMap(ctx, namespace, pair.RecordName(r.pair))
+	if err != nil && !kube.IsNotFound(err) {
+		return nil, fmt.Errorf("reading the record of pair %s: %w", r.pair, err)
+	}
+	r.copies = append(r.copies, c)
+	if err != nil {
+		return nil, nil //nolint:nilnil // no record is an answer
+	}
+	c.live = live
+	return decodeRecord(live, site)
+}
+
+// decodeRecord reads the record of a ConfigMap and names both in errors.
+func decodeRecord(m *corev1.ConfigMap, site string) (*pair.Record, error) {
+	record, err := pair.RecordFromData(m.Data)
+	if err != nil {
+		return nil, fmt.Errorf("site %s: configmap %s/%s: %w", site, m.Namespace, m.Name, err)
+	}
+	return record, nil
+}
+
+// Exists tells whether any copy was there when it was last read or written.
+func (r *Records) Exists() bool {
+	for _, c := range r.copies {
+		if c.live != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Complete tells whether every copy exists and says the same.
+func (r *Records) Complete() bool {
+	for _, c := range r.copies {
+		if c.live == nil || !maps.Equal(c.live.Data, r.copies[0].live.Data) {
+			return false
+		}
+	}
+	return len(r.copies) > 0
+}
+
+// Save writes the record to every copy.
+func (r *Records) Save(ctx context.Context, record *pair.Record) error {
+	data, err := record.Data()
+	if err != nil {
+		return err
+	}
+	for _, c := range r.copies {
+		if err := c.save(ctx, r.pair, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *recordCopy) save(ctx context.Context, pairName string, data map[string]string) error {
+	name := pair.RecordName(pairName)
+	if c.live == nil {
+		created, err := c.cluster.CreateConfigMap(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.namespace, Labels: pair.SiteLabels(pairName, c.site)},
+			Data:       data,
+		})
+		if err != nil {
+			return c.explain(err, pairName)
+		}
+		c.live, c.created = created, true
+		return nil
+	}
+	next := c.live.DeepCopy()
+	next.Data = data
+	if next.Labels == nil {
+		next.Labels = map[string]string{}
+	}
+	maps.Copy(next.Labels, pair.SiteLabels(pairName, c.site))
+	updated, err := c.cluster.UpdateConfigMap(ctx, next)
+	if err != nil {
+		return c.explain(err, pairName)
+	}
+	c.live = updated
+	return nil
+}
+
+func (c *recordCopy) explain(err error, pairName string) error {
+	wrapped := fmt.Errorf("writing the record of pair %s: %w", pairName, err)
+	if kube.IsConflict(err) || kube.IsAlreadyExists(err) {
+		return fault.Wrap(fault.CodeLocked, "wait until the other command has ended, look at status, and run this one again",
+			fmt.Errorf("site %s: another command changed the record of pair %s meanwhile: %w", c.site, pairName, err))
+	}
+	return wrapped
+}
+
+// Delete removes every copy that exists. All are tried.
+func (r *Records) Delete(ctx context.Context) error {
+	var errs []error
+	for _, c := range r.copies {
+		errs = append(errs, c.delete(ctx, r.pair))
+	}
+	return errors.Join(errs...)
+}
+
+// DeleteCreated removes the copies that Save created, and only these.
+func (r *Records) DeleteCreated(ctx context.Context) error {
+	var errs []error
+	for _, c := range r.copies {
+		if c.created {
+			errs = append(errs, c.delete(ctx, r.pair))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *recordCopy) delete(ctx context.Context, pairName string) error {
+	if c.live == nil {
+		return nil
+	}
+	ref := kube.Ref{
+		GVK: corev1.SchemeGroupVersion.WithKind("ConfigMap"), Namespace: c.namespace, Name: pair.RecordName(pairName), UID: c.live.UID,
+	}
+	if err := c.cluster.Delete(ctx, ref); err != nil {
+		return err
+	}
+	c.live, c.created = nil, false
+	return nil
+}
+
+// Place is where a copy of the record belongs.
+type Place struct {
+	Site, Namespace string
+	Exists          bool
+}
+
+// Places lists the copies.
+func (r *Records) Places() []Place {
+	places := make([]Place, 0, len(r.copies))
+	for _, c := range r.copies {
+		places = append(places, Place{Site: c.site, Namespace: c.namespace, Exists: c.live != nil})
+	}
+	return places
+}

@@ -1,0 +1,308 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+)
+
+// Connector makes the client of one site. Empty arguments mean: as the
+// command line and the kubeconfig say.
+type Connector func(site, kubeconfig, context, namespace string) (*kube.Client, error)
+
+// Request says which pair a verb is about.
+type Request struct {
+	Name string
+	// Definition, where given, comes from a file or from --source and
+	// --target; else the record is all there is.
+	Definition *pair.Spec
+	// Adjust changes the spec as flags of the command line ask for.
+	Adjust func(*pair.Spec)
+	// SiteContexts and SiteKubeconfigs say, by site name, how this machine
+	// reaches a site.
+	SiteContexts    map[string]string
+	SiteKubeconfigs map[string]string
+	// NamespaceGiven tells that the user named the namespace of the record.
+	NamespaceGiven bool
+}
+
+// Party is one site at work.
+type Party struct {
+	Site    pair.Site
+	Cluster Cluster
+	Kube    *kube.Client // the same, for what looks into Redis
+	ID      pair.ClusterIdentity
+	// Err is why the site could not be reached; nothing else is set then.
+	Err error
+}
+
+// Session is a pair with its sites connected.
+type Session struct {
+	Name    string
+	Spec    pair.Spec
+	Record  *pair.Record // nil: there is none yet
+	Records *Records
+	Parties map[string]*Party
+}
+
+// Primary is the site that serves writes now.
+func (s *Session) Primary() *Party { return s.Parties[s.PrimaryName()] }
+
+// Standby is the other one.
+func (s *Session) Standby() *Party {
+	other, _ := s.Spec.Other(s.PrimaryName())
+	return s.Parties[other.Name]
+}
+
+// PrimaryName is what the record says, or what a new pair starts with.
+func (s *Session) PrimaryName() string {
+	if s.Record != nil {
+		return s.Record.Primary
+	}
+	return s.Spec.PreferredPrimary
+}
+
+// InOrder gives the parties in the order of the spec.
+func (s *Session) InOrder() []*Party {
+	parties := make([]*Party, 0, len(s.Spec.Sites))
+	for _, site := range s.Spec.Sites {
+		parties = append(parties, s.Parties[site.Name])
+	}
+	return parties
+}
+
+// Unreachable gives the errors of the sites that could not be reached.
+func (s *Session) Unreachable() error {
+	var errs []error
+	for _, party := range s.InOrder() {
+		errs = append(errs, party.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// Open connects the sites of a pair and reads its record. A site that does
+// not answer is no error here: its Party says so.
+func Open(ctx context.Context, connect Connector, req Request) (*Session, error) {
+	s := &Session{Name: req.Name, Records: NewRecords(req.Name), Parties: map[string]*Party{}}
+	if req.Definition != nil {
+		s.Spec = *req.Definition
+		s.Spec.Sites = slices.Clone(s.Spec.Sites)
+		return s, s.connectAll(ctx, connect, req)
+	}
+	found, err := findRecord(ctx, connect, req)
+	if err != nil {
+		return nil, err
+	}
+	s.Record, s.Spec = found.record, found.record.Body.Spec
+	s.Spec.Sites = slices.Clone(s.Spec.Sites)
+	for i := range s.Spec.Sites {
+		site := &s.Spec.Sites[i]
+		if site.Name == found.site {
+			site.Context, site.Namespace = found.client.Context(), found.namespace
+		} else if recorded := found.record.Body.Sites[site.Name].Context; site.Context == "" {
+			site.Context = recorded
+		}
+	}
+	return s, s.connectAll(ctx, connect, req)
+}
+
+func (s *Session) connectAll(ctx context.Context, connect Connector, req Request) error {
+	for name := range merged(req.SiteContexts, req.SiteKubeconfigs) {
+		if _, known := s.Spec.Site(name); !known {
+			return fmt.Errorf("pair %s has no site %q: its sites are %s", req.Name, name, siteNames(s.Spec))
+		}
+	}
+	for i := range s.Spec.Sites {
+		site := &s.Spec.Sites[i]
+		if override := req.SiteContexts[site.Name]; override != "" {
+			site.Context = override
+		}
+		if override := req.SiteKubeconfigs[site.Name]; override != "" {
+			site.Kubeconfig = override
+		}
+		party, err := s.connectOne(ctx, connect, *site)
+		if err != nil {
+			return err
+		}
+		s.Parties[site.Name] = party
+		*site = party.Site
+	}
+	if s.Record != nil {
+		if err := s.checkIdentity(req.Definition != nil); err != nil {
+			return err
+		}
+	}
+	if req.Adjust != nil {
+		req.Adjust(&s.Spec)
+	}
+	p := pair.Pair{Metadata: pair.Metadata{Name: s.Name}, Spec: s.Spec}.Default()
+	s.Spec = p.Spec
+	return p.Validate()
+}
+
+// connectOne reads the identity of a site's cluster and its copy of the record.
+func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.Site) (*Party, error) {
+	party := &Party{Site: site}
+	client, err := connect(site.Name, site.Kubeconfig, site.Context, site.Namespace)
+	if err != nil {
+		if s.Record == nil || !kube.IsConfig(err) {
+			return nil, fault.Wrap(fault.CodeError, contextRemedy(site.Name), err)
+		}
+		party.Err = fault.Wrap(fault.CodeError, contextRemedy(site.Name), err)
+		return party, nil
+	}
+	party.Kube, party.Cluster = client, client
+	party.Site.Context, party.Site.Namespace = client.Context(), client.Namespace()
+	id, err := client.ClusterID(ctx, client.Namespace())
+	if err != nil {
+		if kube.IsUnreachable(err) {
+			party.Err = fmt.Errorf("site %s does not answer: %w", site.Name, err)
+			return party, nil
+		}
+		return nil, fmt.Errorf("site %s: %w", site.Name, err)
+	}
+	party.ID = pair.ClusterIdentity{UID: id.UID, CAHash: id.CAHash}
+	for _, other := range s.Parties {
+		if other.Err == nil && other.ID.Same(party.ID) && other.Site.Namespace == party.Site.Namespace {
+			return party, nil // one copy of the record serves both
+		}
+	}
+	record, err := s.Records.Add(ctx, site.Name, client, party.Site.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	s.Record, err = pair.Newer(s.Record, record)
+	return party, err
+}
+
+func contextRemedy(site string) string {
+	return fmt.Sprintf("name the context with --site-context %s=CONTEXT, or the file with --site-kubeconfig %s=FILE", site, site)
+}
+
+// checkIdentity compares the sites with what the record says they are.
+func (s *Session) checkIdentity(redefined bool) error {
+	for _, party := range s.InOrder() {
+		name := party.Site.Name
+		state, known := s.Record.Body.Sites[name]
+		if !known {
+			return fault.Refuse("choose another name for the pair, or delete the one that exists",
+				"pair %s exists with the sites %s; %q is none of them", s.Name, siteNames(s.Record.Body.Spec), name)
+		}
+		if party.Err != nil {
+			continue
+		}
+		if redefined && (state.Namespace != party.Site.Namespace || state.Instance != party.Site.Instance.Name) {
+			return fault.Refuse("choose another name for the pair, or delete the one that exists",
+				"pair %s exists: its site %s is instance %s in namespace %s, not %s in %s", s.Name, name,
+				state.Instance, state.Namespace, party.Site.Instance.Name, party.Site.Namespace)
+		}
+		if state.Cluster.Known() && party.ID.Known() && !state.Cluster.Same(party.ID) {
+			return fault.Refuse(fmt.Sprintf("name the right context with --site-context %s=CONTEXT", name),
+				"context %q is not the cluster that site %s of pair %s is in", party.Site.Context, name, s.Name)
+		}
+	}
+	return nil
+}
+
+type foundRecord struct {
+	record    *pair.Record
+	client    *kube.Client
+	namespace string
+	site      string
+}
+
+// findRecord looks for the record of a pair in the cluster that the command
+// line names: in the namespace that it names, else in all of them.
+func findRecord(ctx context.Context, connect Connector, req Request) (*foundRecord, error) {
+	client, err := connect("", "", "", "")
+	if err != nil {
+		return nil, err
+	}
+	namespace := client.Namespace()
+	m, err := client.ConfigMap(ctx, namespace, pair.RecordName(req.Name))
+	if kube.IsNotFound(err) && !req.NamespaceGiven {
+		m, err = recordAnywhere(ctx, client, req.Name, err)
+	}
+	if kube.IsNotFound(err) {
+		return nil, fault.New(fault.CodeNotFound, "name the context and the namespace of one of its sites with --context and -n",
+			"no pair %s in namespace %s of context %q%s", req.Name, namespace, client.Context(), othersIn(ctx, client, namespace))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for the record of pair %s: %w", req.Name, err)
+	}
+	record, err := decodeRecord(m, "in context "+client.Context())
+	if err != nil {
+		return nil, err
+	}
+	return &foundRecord{record: record, client: client, namespace: m.Namespace, site: m.Labels[pair.LabelSite]}, nil
+}
+
+// recordAnywhere finds the record in whichever namespace it is.
+func recordAnywhere(ctx context.Context, client *kube.Client, name string, notFound error) (*corev1.ConfigMap, error) {
+	all, err := client.ConfigMaps(ctx, "", pair.Selector(name))
+	if kube.IsForbidden(err) {
+		return nil, notFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(m corev1.ConfigMap) bool { return m.Name != pair.RecordName(name) })
+	switch len(all) {
+	case 0:
+		return nil, notFound
+	case 1:
+		return &all[0], nil
+	}
+	var namespaces []string
+	for _, m := range all {
+		namespaces = append(namespaces, m.Namespace)
+	}
+	slices.Sort(namespaces)
+	return nil, fault.New(fault.CodeError, "name one of them with -n",
+		"pair %s has a record in the namespaces %s of context %q", name, strings.Join(namespaces, ", "), client.Context())
+}
+
+// othersIn names the pairs of a namespace, for an error text.
+func othersIn(ctx context.Context, client *kube.Client, namespace string) string {
+	all, err := client.ConfigMaps(ctx, namespace, pair.LabelManagedBy+"="+pair.ManagedBy)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, m := range all {
+		if name := m.Labels[pair.LabelPair]; m.Name == pair.RecordName(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return " (there is none at all)"
+	}
+	slices.Sort(names)
+	return " (pairs there: " + strings.Join(names, ", ") + ")"
+}
+
+func siteNames(spec pair.Spec) string {
+	var names []string
+	for _, site := range spec.Sites {
+		names = append(names, site.Name)
+	}
+	return strings.Join(names, " and ")
+}
+
+func merged(a, b map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, m := range []map[string]string{a, b} {
+		for key, value := range m {
+			all[key] = value
+		}
+	}
+	return all
+}

@@ -1,0 +1,176 @@
+package execute
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+)
+
+// StatusReport is the live state of a pair beside what the record says.
+type StatusReport struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"` // PairStatus
+
+	Pair       string     `json:"pair"`
+	Phase      pair.Phase `json:"phase"` // of the record: the result of the last verb
+	Live       pair.Phase `json:"live"`  // as the replicators say now
+	Paused     bool       `json:"paused"`
+	FailedStep string     `json:"failedStep,omitempty"`
+	Epoch      int64      `json:"epoch"`
+	Primary    string     `json:"primary"`
+	Standby    string     `json:"standby"`
+	Preferred  string     `json:"preferredPrimary"`
+
+	Sites         []SiteReport       `json:"sites"`
+	Shards        []ReplicatorState  `json:"shards"`
+	LagSeconds    float64            `json:"lagSeconds"` // the largest of the shards
+	LagBytes      int64              `json:"lagBytes"`   // the sum
+	LastOperation pair.Operation     `json:"lastOperation"`
+	Verbs         []pair.Legality    `json:"verbs"`
+	Findings      []topology.Finding `json:"findings,omitempty"`
+}
+
+// SiteReport is one site of a StatusReport.
+type SiteReport struct {
+	Name      string        `json:"name"`
+	Role      pair.Role     `json:"role"`
+	Context   string        `json:"context"`
+	Server    string        `json:"server,omitempty"`
+	Namespace string        `json:"namespace"`
+	Kind      string        `json:"kind"`
+	Instance  string        `json:"instance"`
+	Mode      topology.Mode `json:"mode"`
+	Reachable bool          `json:"reachable"`
+	Error     string        `json:"error,omitempty"`
+}
+
+// Status reads the state of a pair. A site that does not answer is part of
+// the report. verbs are those that this program has.
+func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, error) {
+	record := s.Record
+	report := &StatusReport{
+		APIVersion: pair.APIVersion, Kind: "PairStatus",
+		Pair: s.Name, Phase: record.Phase, Paused: record.Paused, FailedStep: record.FailedStep, Epoch: record.Epoch,
+		Primary: record.Primary, Standby: record.Standby(), Preferred: record.Body.Spec.PreferredPrimary,
+		LastOperation: record.Body.LastOperation,
+	}
+	for _, party := range s.InOrder() {
+		report.Sites = append(report.Sites, siteReport(record, party))
+	}
+	standby := s.Standby()
+	if standby.Err != nil {
+		report.Live = pair.PhaseUnknown
+		report.finding(topology.SeverityError, "site "+standby.Site.Name, standby.Err.Error(),
+			"the replicators run there: their state is not known")
+	} else {
+		shards, err := Replicators(ctx, standby.Cluster, standby.Site.Namespace, s.Name, standby.Site.Name, record.Body.Shards)
+		if err != nil {
+			return nil, fmt.Errorf("site %s: %w", standby.Site.Name, err)
+		}
+		report.Shards = shards
+		report.Live = livePhase(record, shards)
+		report.judge()
+	}
+	if primary := s.Primary(); primary.Err != nil {
+		report.finding(topology.SeverityError, "site "+primary.Site.Name, primary.Err.Error(), "")
+	}
+	if s.Unreachable() == nil && !s.Records.Complete() {
+		report.finding(topology.SeverityWarning, "record", "the records of the two sites differ or one is missing", "apply writes both again")
+	}
+	for _, verb := range verbs {
+		report.Verbs = append(report.Verbs, pair.Legal(verb, record.Phase, record.Paused))
+	}
+	return report, nil
+}
+
+func (r *StatusReport) finding(severity topology.Severity, object, message, remedy string) {
+	r.Findings = append(r.Findings, topology.Finding{Severity: severity, Object: object, Message: message, Remedy: remedy})
+}
+
+func siteReport(record *pair.Record, party *Party) SiteReport {
+	state := record.Body.Sites[party.Site.Name]
+	report := SiteReport{
+		Name: party.Site.Name, Role: record.Role(party.Site.Name), Context: party.Site.Context, Server: state.Server,
+		Namespace: state.Namespace, Kind: state.Kind, Instance: state.Instance, Mode: state.Mode, Reachable: party.Err == nil,
+	}
+	if party.Err != nil {
+		report.Error = party.Err.Error()
+	}
+	if party.Cluster != nil {
+		report.Server = party.Cluster.Server()
+	}
+	return report
+}
+
+// judge adds up the shards and says what is wrong with them.
+func (r *StatusReport) judge() {
+	for _, shard := range r.Shards {
+		object := "replicator " + shard.Deployment
+		if shard.Problem != "" && !(r.Paused && shard.Replicas == 0) {
+			severity := topology.SeverityWarning
+			if shard.Fatal || !shard.Exists {
+				severity = topology.SeverityError
+			}
+			r.finding(severity, object, shard.Problem, "")
+		}
+		status := shard.Status
+		if status == nil {
+			continue
+		}
+		r.LagSeconds = max(r.LagSeconds, status.LagSeconds)
+		r.LagBytes += status.LagBytes
+		if status.Error != "" && status.Error != shard.Problem {
+			r.finding(topology.SeverityWarning, object, status.Error, "")
+		}
+		for _, text := range status.Findings {
+			r.finding(topology.SeverityWarning, object, text, "")
+		}
+		if status.Epoch != r.Epoch {
+			r.finding(topology.SeverityError, object,
+				fmt.Sprintf("runs with epoch %d, the record is at epoch %d", status.Epoch, r.Epoch), "apply again")
+		}
+	}
+}
+
+// livePhase is what the replicators together say.
+func livePhase(record *pair.Record, shards []ReplicatorState) pair.Phase {
+	if record.Paused {
+		return pair.PhasePaused
+	}
+	if len(shards) == 0 {
+		return pair.PhasePlanned
+	}
+	forward := record.Primary == record.Body.Spec.PreferredPrimary
+	inSync, syncing, stalled := 0, false, false
+	for _, shard := range shards {
+		switch {
+		case shard.Fatal:
+			return pair.PhaseFailed
+		case shard.InSync():
+			inSync++
+		case shard.Status == nil:
+			stalled = true
+		case shard.Status.Complete && shard.Status.Phase == wire.PhaseConnecting, shard.Status.Phase == wire.PhaseFenced:
+			stalled = true
+		case !shard.Status.Complete:
+			syncing = true
+		}
+	}
+	switch {
+	case inSync == len(shards) && forward:
+		return pair.PhaseInSync
+	case inSync == len(shards):
+		return pair.PhaseRecoverInSync
+	case syncing && forward:
+		return pair.PhaseSyncing
+	case syncing:
+		return pair.PhaseRecovering
+	case stalled:
+		return pair.PhaseStalled
+	default:
+		return pair.PhaseLagging
+	}
+}
