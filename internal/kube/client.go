@@ -140,10 +140,11 @@ func (c *Client) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %s: %w", c.where(), fmt.Sprintf(format, args...), err)
+	return &Error{Where: c.Where(), Op: fmt.Sprintf(format, args...), Err: err}
 }
 
-func (c *Client) where() string {
+// Where is how error texts name the site: `site redis-a (context "site-a")`.
+func (c *Client) Where() string {
 	switch {
 	case c.site == "":
 		return fmt.Sprintf("context %q", c.context)

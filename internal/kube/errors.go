@@ -10,6 +10,39 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
+// Error is a request to the API server of a site that failed.
+type Error struct {
+	Where string // the site and its context
+	Op    string // what was tried
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Where + ": " + e.Op + ": " + e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ExitCode is that of authentication and RBAC where it is about them.
+func (e *Error) ExitCode() int {
+	if IsAuth(e.Err) {
+		return 12
+	}
+	return 1
+}
+
+// Remedy says what to do.
+func (e *Error) Remedy() string {
+	switch {
+	case apierrors.IsUnauthorized(e.Err):
+		return "renew the credentials of this kubeconfig context"
+	case IsForbidden(e.Err):
+		return "ask the administrator of this cluster for the permission; the help of each verb lists what it needs"
+	case IsUnreachable(e.Err):
+		return "check that the API server of this context can be reached from here"
+	default:
+		return ""
+	}
+}
+
 // ConfigError says that a kubeconfig or a context in it is unusable.
 type ConfigError struct {
 	Site    string
@@ -29,6 +62,11 @@ func (e *ConfigError) Error() string {
 }
 
 func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Remedy says what to do.
+func (e *ConfigError) Remedy() string {
+	return "`kubectl config get-contexts` lists the contexts there are"
+}
 
 // IsNotFound reports whether the object, or its namespace, does not exist.
 func IsNotFound(err error) bool { return apierrors.IsNotFound(err) }

@@ -40,10 +40,15 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %v", e.Server, e.Op
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ExitCode is that of authentication for the kinds that are about it.
+// ExitCode is that of authentication for the kinds that are about it, else
+// that of the cause (a dialer may not be allowed to connect).
 func (e *Error) ExitCode() int {
 	if e.Kind == KindAuth || e.Kind == KindPermission {
 		return 12
+	}
+	var cause interface{ ExitCode() int }
+	if errors.As(e.Err, &cause) {
+		return cause.ExitCode()
 	}
 	return 1
 }

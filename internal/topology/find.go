@@ -9,12 +9,16 @@ import (
 type NotFoundError struct {
 	Namespace, Name, Kind string
 	Existing              []Instance // of the namespace
+	NoNamespace           bool       // the namespace itself does not exist
 }
 
 func (e *NotFoundError) Error() string {
 	what := "Redis instance"
 	if e.Kind != "" {
 		what = e.Kind
+	}
+	if e.NoNamespace {
+		return fmt.Sprintf("no %s %q in namespace %s: there is no such namespace", what, e.Name, e.Namespace)
 	}
 	if len(e.Existing) == 0 {
 		return fmt.Sprintf("no %s %q in namespace %s: it holds no Redis instance", what, e.Name, e.Namespace)
