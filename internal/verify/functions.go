@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -61,9 +62,7 @@ func compareFunctions(ctx context.Context, source, target *side) (FunctionsResul
 	}
 	want := map[string]library{}
 	for _, libs := range there {
-		for name, code := range libs {
-			want[name] = code
-		}
+		maps.Copy(want, libs)
 	}
 	result.Compared = len(want)
 	for name, code := range want {

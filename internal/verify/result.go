@@ -15,6 +15,7 @@ const ResultSchemaVersion = 1
 // Kind of a difference.
 type Kind string
 
+// The kinds.
 const (
 	Missing   Kind = "missing"   // on the source only
 	Extra     Kind = "extra"     // on the target only

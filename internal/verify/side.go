@@ -70,8 +70,10 @@ func open(ctx context.Context, given Side) (*side, error) {
 			return nil, err
 		}
 		replies, err := s.ask(ctx, i, 0, [][]string{
-			{"PEXPIRETIME", key}, {"MEMORY", "USAGE", key},
-			{"FUNCTION", "LIST", "LIBRARYNAME", "none"}, {"HPEXPIRETIME", key, "FIELDS", "1", "f"},
+			{"PEXPIRETIME", key},
+			{"MEMORY", "USAGE", key},
+			{"FUNCTION", "LIST", "LIBRARYNAME", "none"},
+			{"HPEXPIRETIME", key, "FIELDS", "1", "f"},
 		})
 		if err != nil {
 			return nil, err
