@@ -214,7 +214,8 @@ func (w *World) Leftovers(ctx context.Context, p Pair) ([]string, error) {
 }
 
 func isOurs(o *unstructured.Unstructured, pair string) bool {
-	_, labelled := o.GetLabels()[pairLabel]
-	return labelled || o.GetLabels()["app.kubernetes.io/managed-by"] == "kubectl-redis-sync" ||
+	labels := o.GetLabels()
+	of, labelled := labels[pairLabel]
+	return labelled && of == pair || !labelled && labels["app.kubernetes.io/managed-by"] == "kubectl-redis-sync" ||
 		o.GetName() == "redis-sync-"+pair || strings.HasPrefix(o.GetName(), pair+"-to-") || strings.HasPrefix(o.GetName(), pair+"-redis-")
 }

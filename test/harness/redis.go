@@ -102,6 +102,27 @@ func (i *Instance) Do(ctx context.Context, pod string, args ...any) (any, error)
 	return reply, nil
 }
 
+// Sentinels runs one command on every sentinel of the instance.
+func (i *Instance) Sentinels(ctx context.Context, args ...any) error {
+	selector := "app.kubernetes.io/component=sentinel,app.kubernetes.io/part-of=redis-failover,app.kubernetes.io/name=" + i.Placement.Instance
+	pods, err := i.kube.Pods(ctx, i.Placement.Namespace, selector)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		client := redis.NewClient(&redis.Options{Addr: pod.Name, Protocol: 2, DisableIdentity: true,
+			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return i.kube.DialPod(ctx, i.Placement.Namespace, pod.Name, 26379)
+			}})
+		err := client.Do(ctx, args...).Err()
+		client.Close()
+		if err != nil {
+			return fmt.Errorf("sentinel %s: %v: %w", pod.Name, args[0], err)
+		}
+	}
+	return nil
+}
+
 // Master is a pod that serves writes, with its slots.
 type Master struct {
 	Pod   string

@@ -108,6 +108,16 @@ func (w *World) must(ctx context.Context, env []string, args ...string) (Result,
 	return r, nil
 }
 
+// Run starts a program in the repository; its exit code is in the result.
+func (w *World) Run(ctx context.Context, args ...string) (Result, error) {
+	return w.run(ctx, nil, args...)
+}
+
+// Must is Run for a program that has to succeed.
+func (w *World) Must(ctx context.Context, args ...string) (Result, error) {
+	return w.must(ctx, nil, args...)
+}
+
 // Cluster is a connection to the API server of a site.
 func (w *World) Cluster(site string) (*sites.Cluster, error) {
 	if c := w.clusters[site]; c != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/test/sites"
 )
 
-const name = "test-operator"
+const name = sites.OperatorName
 
 // Deploy installs the operator with its rights into a cluster. What exists is
 // left alone.
