@@ -54,9 +54,12 @@ type Writer interface {
 	// Resume says where the stream that follows begins, without a snapshot.
 	Resume(pos psync.Position)
 	// Write takes one command of the stream; db is the database selected for
-	// it and end the position after it. Commands between Begin and End of a
-	// transaction are not separated by a checkpoint.
+	// it and end the position after it.
 	Write(ctx context.Context, c *resp.Command, db int, end psync.Position) error
+	// Save remembers the open batch as it is now, at the start of a
+	// transaction; Rollback returns to it when the transaction never ends.
+	Save()
+	Rollback()
 	// Pass notes a position after commands without data.
 	Pass(end psync.Position)
 	// Full reports whether the open batch should be flushed.

@@ -32,6 +32,7 @@ const inflight = 3
 func (s *Standalone) resetSnapshot() {
 	s.sent = s.sent[:0]
 	s.chunk.reset()
+	s.snapshotDB = 0
 }
 
 func (k *chunk) reset() { k.buf, k.n, k.db, k.resent = k.buf[:0], 0, -1, false }
@@ -75,6 +76,7 @@ func (s *Standalone) sendChunk(ctx context.Context) error {
 		s.chunk = &chunk{}
 	}
 	s.chunk.reset()
+	s.snapshotDB = k.db
 	s.sent = append(s.sent, k)
 	if _, err := s.c.Write(k.buf); err != nil {
 		return s.resend(ctx, err)
@@ -159,8 +161,12 @@ func (s *Standalone) resend(ctx context.Context, cause error) error {
 	}
 }
 
-// Settle waits until everything is written.
+// Settle waits until everything is written. It leaves the connection in
+// database 0, where batches of the stream begin.
 func (s *Standalone) Settle(ctx context.Context) error {
+	if s.snapshotDB != 0 || s.chunk.n > 0 && s.chunk.db != 0 {
+		s.chunk.use(0)
+	}
 	if err := s.sendChunk(ctx); err != nil {
 		return err
 	}
@@ -187,9 +193,6 @@ func (s *Standalone) Everywhere(ctx context.Context, args ...string) error {
 // EndSnapshot settles and makes the target complete at pos.
 func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position) error {
 	if err := s.Settle(ctx); err != nil {
-		return err
-	}
-	if _, err := s.simple(ctx, "SELECT", "0"); err != nil {
 		return err
 	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)

@@ -25,9 +25,10 @@ type Standalone struct {
 	version     string
 
 	// Snapshot: the chunk being filled, and those sent and not answered.
-	chunk *chunk
-	sent  []*chunk
-	spare []*chunk
+	chunk      *chunk
+	sent       []*chunk
+	spare      []*chunk
+	snapshotDB int // selected by the last chunk sent
 
 	// Stream: the batch being filled, and the one whose EXEC was sent.
 	cur, prev *batch

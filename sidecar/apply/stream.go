@@ -23,6 +23,14 @@ type batch struct {
 	start int64  // checkpoint before it
 	end   psync.Position
 	data  bool
+	saved savepoint
+}
+
+// savepoint is a batch before a transaction of the source began.
+type savepoint struct {
+	size, n, db int
+	end         psync.Position
+	data        bool
 }
 
 var (
@@ -55,6 +63,18 @@ func (s *Standalone) newBatch() *batch {
 	}
 	b.reset()
 	return b
+}
+
+// Save remembers the open batch.
+func (s *Standalone) Save() {
+	b := s.cur
+	b.saved = savepoint{len(b.buf), b.n, b.db, b.end, b.data}
+}
+
+// Rollback returns to what Save remembered.
+func (s *Standalone) Rollback() {
+	b := s.cur
+	b.buf, b.n, b.db, b.end, b.data = b.buf[:b.saved.size], b.saved.n, b.saved.db, b.saved.end, b.saved.data
 }
 
 // Write adds one command to the open batch.

@@ -1,0 +1,173 @@
+package sidecar
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+)
+
+const (
+	watchEvery = 500 * time.Millisecond
+	// inSyncFor is how long the lag must have been under maxLag.
+	inSyncFor = 2 * time.Second
+	maxLag    = time.Second
+	// stalled is how long an attached replica may give nothing while its
+	// master moves on.
+	stalled = 10 * time.Second
+)
+
+// sample is the shard master's offset at a time.
+type sample struct {
+	at     time.Time
+	offset int64
+}
+
+// watcher compares the applied offset with the master's own, which is not the
+// server that the stream comes from when that is a replica.
+type watcher struct {
+	r         *Replicator
+	c         *conn.Conn
+	addr      string
+	samples   []sample // offsets beyond the applied one, oldest first
+	last      sample
+	goodSince time.Time
+	moved     time.Time // when bytes last came
+	received  int64
+}
+
+// watchMaster runs until ctx ends.
+func (r *Replicator) watchMaster(ctx context.Context) {
+	w := &watcher{r: r, moved: time.Now()}
+	t := time.NewTicker(watchEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			w.close()
+			return
+		case <-t.C:
+			w.look(ctx)
+		}
+	}
+}
+
+func (w *watcher) close() {
+	if w.c != nil {
+		_ = w.c.Close()
+		w.c = nil
+	}
+}
+
+func (w *watcher) look(ctx context.Context) {
+	if offset, ok := w.ask(ctx); ok {
+		now := time.Now()
+		w.last = sample{now, offset}
+		if n := len(w.samples); n == 0 || w.samples[n-1].offset < offset {
+			w.samples = append(w.samples, w.last)
+		}
+		w.r.seen.Store(&fence.Seen{Offset: offset, At: now})
+	}
+	w.judge()
+	w.notice()
+}
+
+// ask reads the master's offset; false when there is no master to ask now.
+func (w *watcher) ask(ctx context.Context) (int64, bool) {
+	m := w.r.master.Load()
+	if m == nil || m.Addr != w.addr {
+		w.close()
+	}
+	if m == nil {
+		w.findMaster(ctx)
+		return 0, false
+	}
+	if w.c == nil {
+		o := w.r.cfg.Source
+		o.DialTimeout, o.Timeout = 2*time.Second, 2*time.Second
+		c, err := conn.Dial(ctx, m.Addr, o)
+		if err != nil {
+			w.findMaster(ctx)
+			return 0, false
+		}
+		w.c, w.addr = c, m.Addr
+	}
+	info, err := w.c.Info("replication")
+	if err != nil || info["role"] != "master" {
+		w.close()
+		w.findMaster(ctx)
+		return 0, false
+	}
+	var offset int64
+	for _, d := range info["master_repl_offset"] {
+		offset = offset*10 + int64(d-'0')
+	}
+	return offset, true
+}
+
+func (w *watcher) findMaster(ctx context.Context) {
+	want := w.r.slots
+	if w.r.cfg.Link == nil {
+		want = nil
+	}
+	if _, m, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, want); err == nil && m != nil {
+		w.r.master.Store(m)
+	}
+}
+
+// judge works out the lag and whether the shard is in sync.
+func (w *watcher) judge() {
+	applied := w.r.applied.Load()
+	for len(w.samples) > 0 && w.samples[0].offset <= applied {
+		w.samples = w.samples[1:]
+	}
+	now := time.Now()
+	var lag time.Duration
+	if len(w.samples) > 0 {
+		lag = now.Sub(w.samples[0].at)
+	}
+	if !w.last.at.IsZero() && now.Sub(w.last.at) > 2*watchEvery+maxLag/2 {
+		lag = max(lag, now.Sub(w.last.at)) // nobody knows what the master has by now
+	}
+	w.r.st.Update(func(s *wire.Status) {
+		streaming := s.Phase == wire.PhaseStreaming || s.Phase == wire.PhaseCatchingUp
+		good := streaming && s.Complete && !w.last.at.IsZero() && lag < maxLag && s.Error == ""
+		switch {
+		case !good:
+			w.goodSince = time.Time{}
+		case w.goodSince.IsZero():
+			w.goodSince = now
+		}
+		s.AppliedOffset = applied
+		s.Source.MasterOffset = w.last.offset
+		s.Source.Offset = w.r.received.Load()
+		s.LagBytes = max(w.last.offset-applied, 0)
+		s.LagSeconds = float64(lag.Milliseconds()) / 1000
+		s.InSync = good && now.Sub(w.goodSince) >= inSyncFor
+		if s.InSync && s.Phase == wire.PhaseCatchingUp {
+			s.Phase = wire.PhaseStreaming
+		}
+	})
+}
+
+// notice ends a session whose replica gives nothing while the master moves
+// on: its own link is down, or it hangs.
+func (w *watcher) notice() {
+	received := w.r.received.Load()
+	now := time.Now()
+	if received != w.received || w.last.offset <= received {
+		w.received, w.moved = received, now
+		return
+	}
+	sess := w.r.session.Load()
+	st := w.r.st.Get()
+	if sess == nil || st.FullSync.Running || now.Sub(w.moved) < stalled {
+		return
+	}
+	w.r.log.Warn("the source gives nothing while its master moves on; attaching again", "source", sess.Node.Addr)
+	w.moved = now
+	_ = sess.Close()
+}

@@ -1,0 +1,381 @@
+// Package sidecar is the replicator: it copies one shard of a source into a
+// target and keeps the copy current. replicator.go holds the loop from
+// session to session, snapshot.go the full copy, stream.go the commands after
+// it, lag.go the comparison with the shard's master.
+//
+// Bytes flow from the source's socket through the spool into the window,
+// where the RDB scanner or the command reader looks at them in place, and
+// from there, framed, into the writer of the target.
+package sidecar
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/apply"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/config"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/status"
+)
+
+// Replicator copies one shard.
+type Replicator struct {
+	cfg *config.Config
+	id  fence.Identity
+	log *slog.Logger
+	st  *status.Tracker
+	w   apply.Writer
+	dir string
+
+	slots  route.SlotSet // of the link, or of the source node without [link]
+	master atomic.Pointer[psync.Node]
+	limit  *rate.Limiter // bytes
+	limitN *rate.Limiter // commands
+
+	received atomic.Int64 // offset read from the source's socket
+	applied  atomic.Int64
+	seen     atomic.Pointer[fence.Seen]
+	session  atomic.Pointer[psync.Session]
+	full     bool   // the target is not a complete copy
+	why      string // of the next full copy
+}
+
+// New prepares a replicator; nothing is connected yet.
+func New(cfg *config.Config, version string, log *slog.Logger) (*Replicator, error) {
+	token := make([]byte, 8)
+	if _, err := rand.Read(token); err != nil {
+		return nil, fmt.Errorf("making a token for the incarnation: %w", err)
+	}
+	r := &Replicator{cfg: cfg, log: log, slots: cfg.Slots}
+	r.id = fence.Identity{Token: hex.EncodeToString(token)}
+	if l := cfg.Link; l != nil {
+		r.id.Pair, r.id.Shard, r.id.Epoch = l.Pair, l.Shard, l.Epoch
+	}
+	r.dir = cfg.Advanced.Dir
+	if err := os.MkdirAll(r.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("making the working folder (advanced.dir): %w", err)
+	}
+	// The folder may be shared with a RedisShake; ours are unnamed files in
+	// a folder of our own.
+	r.dir = filepath.Join(r.dir, "redis-sync")
+	if err := os.MkdirAll(r.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("making the working folder (advanced.dir): %w", err)
+	}
+	s := wire.Status{Version: version, Pair: r.id.Pair, Shard: r.id.Shard, Epoch: r.id.Epoch, Slots: cfg.Slots.String()}
+	if cfg.Link != nil {
+		s.Site = cfg.Link.Site
+	}
+	s.Findings = append(s.Findings, cfg.Warnings...)
+	r.st = status.New(s)
+	r.limit, r.limitN = limiter(cfg.Advanced.MaxBytesPerSec), limiter(cfg.Advanced.MaxCommandsPerS)
+	if cfg.Advanced.NCPU > 0 {
+		runtime.GOMAXPROCS(cfg.Advanced.NCPU)
+	}
+	return r, nil
+}
+
+func limiter(perSecond int64) *rate.Limiter {
+	if perSecond <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), int(min(perSecond, 1<<30)))
+}
+
+// Status is the tracker, for serving.
+func (r *Replicator) Status() *status.Tracker { return r.st }
+
+// errDrained ends the loop after SIGTERM.
+var errDrained = errors.New("drained")
+
+// Run copies until ctx ends; then it applies what was read, within the bound
+// of advanced.drain_seconds, and returns nil. Any other return is an error
+// that waiting does not mend.
+func (r *Replicator) Run(ctx context.Context) error {
+	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() {
+		r.st.SetPhase(wire.PhaseDraining)
+		if s := r.session.Load(); s != nil {
+			_ = s.Close() // the reader of the socket ends; what is spooled is drained
+		}
+		time.AfterFunc(time.Duration(r.cfg.Advanced.DrainSeconds)*time.Second, func() { cancel(errDrained) })
+	})
+	defer stop()
+	err := r.run(ctx, hard)
+	if errors.Is(err, errDrained) || err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	r.st.Update(func(s *wire.Status) { s.Phase, s.InSync, s.Error = wire.PhaseFailed, false, err.Error() })
+	return err
+}
+
+func (r *Replicator) run(ctx, hard context.Context) error {
+	r.st.SetPhase(wire.PhaseConnecting)
+	if r.id.Pair == "" {
+		if err := r.identify(ctx); err != nil {
+			return err
+		}
+	}
+	r.w = r.newWriter()
+	defer func() { _ = r.w.Close() }()
+	ck, err := r.take(ctx)
+	if err != nil {
+		return err
+	}
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	go r.watchMaster(watchCtx)
+	pos, established := r.startFrom(ck)
+	b := pause{}
+	for first := true; ; first = false {
+		if ctx.Err() != nil {
+			return errDrained
+		}
+		if !first {
+			r.st.Update(func(s *wire.Status) { s.Stream.Reconnects++ })
+		}
+		sess, err := r.attach(ctx, pos)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		err = r.serve(ctx, hard, sess, established)
+		_ = sess.Close()
+		r.session.Store(nil)
+		switch {
+		case ctx.Err() != nil:
+			return errDrained
+		case errors.Is(err, apply.ErrRewound):
+			r.log.Warn("the target lost acknowledged writes; reading again from its checkpoint")
+			if ck, err = r.take(ctx); err != nil {
+				return err
+			}
+			pos, established = r.startFrom(ck)
+			continue
+		case !isSourceError(err):
+			return err
+		}
+		r.st.SetError(err)
+		r.log.Warn("the source's stream ended", "reason", err.Error())
+		// A session that broke off in the snapshot leaves no position.
+		if established = true; r.full {
+			pos = psync.Position{}
+			r.why = "the copy before it broke off: " + err.Error()
+		} else {
+			pos = r.w.Applied()
+		}
+		if time.Since(began) > 10*time.Second {
+			b = pause{}
+		}
+		if err := b.wait(ctx); err != nil {
+			return errDrained
+		}
+	}
+}
+
+// startFrom turns the target's checkpoint into the position to ask for.
+func (r *Replicator) startFrom(ck fence.Checkpoint) (pos psync.Position, established bool) {
+	switch {
+	case ck.Usable():
+		r.full = false
+		pos = ck.Pos
+		r.applied.Store(pos.Offset)
+	case ck.Exists:
+		r.full, r.why = true, "the copy in the target is not complete"
+	default:
+		r.full, r.why = true, "the target has no checkpoint of this link and epoch"
+	}
+	r.st.Update(func(s *wire.Status) { s.Complete, s.AppliedOffset = !r.full, pos.Offset })
+	return pos, ck.Exists
+}
+
+func (r *Replicator) take(ctx context.Context) (fence.Checkpoint, error) {
+	ck, err := r.w.Take(ctx)
+	if err != nil {
+		return ck, err
+	}
+	r.st.Update(func(s *wire.Status) { s.Target, s.Delivery = r.w.Target(), r.w.Delivery() })
+	return ck, nil
+}
+
+func (r *Replicator) newWriter() apply.Writer {
+	t := r.cfg.SyncFile.Target
+	o := apply.Options{
+		Identity: r.id, Slots: r.slots, Addrs: r.cfg.TargetAddrs, Sentinels: t.Sentinels, MasterName: t.MasterName,
+		Conn: r.cfg.Target, Sentinel: r.cfg.Sentinel, BatchCount: max(r.cfg.Advanced.PipelineCountLimit, 1),
+		Log: r.log, Waiting: r.waiting, SkipExisting: r.cfg.Advanced.RestoreBehavior == config.RestoreSkip,
+		Seen: func() fence.Seen {
+			if s := r.seen.Load(); s != nil {
+				return *s
+			}
+			return fence.Seen{Offset: r.received.Load(), At: time.Now()}
+		},
+	}
+	return apply.NewStandalone(o)
+}
+
+// waiting is told by the writer why nothing is written.
+func (r *Replicator) waiting(err error) {
+	var fenced *fence.FencedError
+	now := r.st.Get()
+	switch {
+	case err == nil:
+		if now.Error == "" && now.Phase != wire.PhaseFenced {
+			return
+		}
+		r.log.Info("writing to the target again")
+		r.st.Update(func(s *wire.Status) {
+			s.Error = ""
+			if s.Phase == wire.PhaseFenced {
+				s.Phase = wire.PhaseConnecting
+			}
+			s.Target = r.w.Target()
+		})
+	default:
+		if now.Error != err.Error() {
+			r.log.Warn("waiting for the target", "reason", err.Error())
+		}
+		r.st.Update(func(s *wire.Status) {
+			s.Error = err.Error()
+			s.InSync = false
+			if errors.As(err, &fenced) {
+				s.Phase = wire.PhaseFenced
+			}
+		})
+	}
+}
+
+// identify makes an identity for a file without [link]: a hash of the
+// source's address and of its cluster node id, so that a restart finds its
+// checkpoint.
+func (r *Replicator) identify(ctx context.Context) error {
+	var b pause
+	for {
+		n := psync.Probe(ctx, r.cfg.SourceAddrs[0], r.cfg.Source)
+		if n.Err == nil {
+			sum := sha256.Sum256([]byte(r.cfg.SourceAddrs[0] + "\n" + n.NodeID))
+			r.id.Pair = "unnamed-" + hex.EncodeToString(sum[:6])
+			if r.slots == nil && n.Cluster {
+				r.slots = n.Slots
+			}
+			r.st.Update(func(s *wire.Status) { s.Pair, s.Error = r.id.Pair, "" })
+			return nil
+		}
+		if !isSourceError(n.Err) {
+			return n.Err
+		}
+		r.st.SetError(n.Err)
+		r.log.Warn("waiting for the source", "reason", n.Err.Error())
+		if err := b.wait(ctx); err != nil {
+			return errDrained
+		}
+	}
+}
+
+// attach finds a pod of the shard and asks it for the position, again until
+// one answers.
+func (r *Replicator) attach(ctx context.Context, pos psync.Position) (*psync.Session, error) {
+	var b pause
+	for {
+		s, err := r.attachOnce(ctx, pos)
+		if err == nil {
+			r.st.Update(func(st *wire.Status) {
+				st.Error = ""
+				st.Source.Address, st.Source.Role, st.Source.Version = s.Node.Addr, s.Node.Role, s.Node.Version
+				st.Source.ReplID, st.Source.Offset = s.Pos.ReplID, s.Pos.Offset
+			})
+			return s, nil
+		}
+		if ctx.Err() != nil {
+			return nil, errDrained
+		}
+		if !isSourceError(err) {
+			return nil, err
+		}
+		r.st.Update(func(st *wire.Status) { st.Phase, st.InSync, st.Error = wire.PhaseConnecting, false, err.Error() })
+		r.log.Warn("waiting for the source", "reason", err.Error())
+		if err := b.wait(ctx); err != nil {
+			return nil, errDrained
+		}
+	}
+}
+
+func (r *Replicator) attachOnce(ctx context.Context, pos psync.Position) (*psync.Session, error) {
+	want := r.slots
+	if r.cfg.Link == nil {
+		want = nil
+	}
+	nodes, master, err := psync.Choose(ctx, r.cfg.SourceAddrs, r.cfg.Source, want)
+	if err != nil {
+		return nil, err
+	}
+	if master != nil {
+		r.master.Store(master)
+	}
+	if pos.Zero() {
+		pos = psync.Position{}
+	}
+	var errs []error
+	for _, n := range nodes {
+		s, err := psync.Attach(ctx, n, r.cfg.Source, pos, r.cfg.SyncFile.Source.ElastiCachePsync)
+		if err == nil {
+			r.session.Store(s)
+			return s, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// pause waits between attempts at the source: 100 ms, doubling, at most 3 s.
+type pause struct{ d time.Duration }
+
+func (p *pause) wait(ctx context.Context) error {
+	p.d = min(max(2*p.d, 100*time.Millisecond), 3*time.Second)
+	t := time.NewTimer(p.d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// Report writes one progress line per period until ctx ends.
+func (r *Replicator) Report(ctx context.Context, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s := r.st.Get()
+			// An idle replicator has nothing new to say.
+			now := fmt.Sprint(s.Phase, s.InSync, s.Stream.Commands, s.FullSync.Keys, s.LagBytes > 0, s.Error)
+			if now == last {
+				continue
+			}
+			last = now
+			r.log.Info("progress", "phase", string(s.Phase), "inSync", s.InSync, "lagBytes", s.LagBytes, "lagSeconds", s.LagSeconds,
+				"keys", s.FullSync.Keys, "commands", s.Stream.Commands, "appliedOffset", s.AppliedOffset)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/spool"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
+)
+
+// ackEvery is the period of acknowledgements; a source gives up a replica
+// that is silent for repl-timeout (60 s).
+const ackEvery = time.Second
+
+// silence is how long a source may send nothing: it pings every
+// repl-ping-replica-period (10 s).
+const silence = 60 * time.Second
+
+// serve applies one session until it ends. It returns a *SourceError when the
+// source's side ended it.
+func (r *Replicator) serve(ctx, hard context.Context, sess *psync.Session, established bool) error {
+	if sess.Full {
+		if err := sess.Begin(); err != nil {
+			return &SourceError{err}
+		}
+	}
+	r.received.Store(sess.Pos.Offset)
+	sp := spool.New(r.dir, r.cfg.Advanced.SpoolMemory, r.cfg.Advanced.SpoolDisk)
+	defer sp.Abort()
+	left, err := sess.Conn.W.Next(sess.Conn.W.Buffered())
+	if err != nil {
+		return &SourceError{err}
+	}
+	sess.Conn.SetTimeout(silence)
+	src := io.MultiReader(bytes.NewReader(bytes.Clone(left)), sess.Conn.Reader())
+	in := &input{sp: sp}
+	// During a snapshot the bytes received are not bytes of the stream.
+	streamFrom := int64(-1)
+	if !sess.Full {
+		streamFrom = 0
+	}
+	in.streamFrom.Store(streamFrom)
+	go sp.Fill(src, func(n int) {
+		total := in.total.Add(int64(n))
+		if from := in.streamFrom.Load(); from >= 0 {
+			r.received.Store(sess.Pos.Offset + total - from)
+		}
+	})
+	done := make(chan struct{})
+	defer close(done)
+	r.applied.Store(sess.Pos.Offset)
+	go r.acknowledge(sess, done)
+	go r.watchSpool(sp, done)
+
+	w := window.New(in, 256<<10, 0)
+	if sess.Full {
+		if err := r.snapshot(hard, sess, w, established); err != nil {
+			return err
+		}
+		in.streamFrom.Store(w.Offset())
+		if err := sess.Ack(sess.Pos.Offset); err != nil {
+			return &SourceError{err}
+		}
+	} else {
+		r.st.Update(func(s *wire.Status) { s.FullSync.Partial++ })
+		r.w.Resume(sess.Pos)
+		r.log.Info("partial resync", "source", sess.Node.Addr, "offset", sess.Pos.Offset)
+	}
+	r.st.Update(func(s *wire.Status) {
+		if s.Phase != wire.PhaseDraining {
+			s.Phase = wire.PhaseCatchingUp
+		}
+		s.Complete = true
+	})
+	return r.stream(hard, sess, w, in)
+}
+
+func (r *Replicator) acknowledge(sess *psync.Session, done <-chan struct{}) {
+	t := time.NewTicker(ackEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-t.C:
+			// A write that fails shows at the reader of the same connection.
+			_ = sess.Ack(r.applied.Load())
+		}
+	}
+}
+
+func (r *Replicator) watchSpool(sp *spool.Spool, done <-chan struct{}) {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-t.C:
+			total, disk := sp.Buffered()
+			full := sp.Full()
+			r.st.Update(func(s *wire.Status) {
+				s.Stream.SpoolBytes, s.Stream.SpoolDiskBytes = total, disk
+				setFinding(s, spoolFull, full)
+			})
+		}
+	}
+}
+
+const spoolFull = "the spool is full (advanced.spool_disk_bytes): the source is being held back; when its output buffer overflows, it will drop this replicator and a full copy may follow"
+
+// setFinding adds or removes one finding.
+func setFinding(s *wire.Status, text string, on bool) {
+	for i, f := range s.Findings {
+		if f == text {
+			if !on {
+				s.Findings = append(s.Findings[:i:i], s.Findings[i+1:]...)
+			}
+			return
+		}
+	}
+	if on {
+		s.Findings = append(s.Findings, text)
+	}
+}

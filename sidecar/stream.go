@@ -1,0 +1,303 @@
+package sidecar
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/spool"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
+)
+
+// input is the spool as the window reads it: before it would wait for bytes,
+// it lets the stream flush its batch. There is no timer in the path.
+type input struct {
+	sp         *spool.Spool
+	dry        func() error
+	total      atomic.Int64
+	streamFrom atomic.Int64 // bytes of the snapshot and its framing; -1 while unknown
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	if in.dry != nil && in.sp.Empty() {
+		if err := in.dry(); err != nil {
+			return 0, &applyError{err}
+		}
+	}
+	return in.sp.Read(p)
+}
+
+// applyError carries an error of the target through the reader of the source.
+type applyError struct{ err error }
+
+func (e *applyError) Error() string { return e.err.Error() }
+func (e *applyError) Unwrap() error { return e.err }
+
+// streaming is one session's stream being applied.
+type streaming struct {
+	r       *Replicator
+	ctx     context.Context //nolint:containedctx // lives as long as the one call that made it
+	sess    *psync.Session
+	w       *window.Window
+	db      int
+	start   int64 // window offset of the stream's first byte
+	base    int64 // source offset there
+	inMulti bool
+	saved   int // database selected when the transaction began
+
+	commands, bytes int64
+}
+
+// stream applies commands until the session ends.
+func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.Window, in *input) error {
+	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset}
+	if !sess.Full {
+		// Some servers send newlines after +CONTINUE that are no part of the
+		// stream.
+		for {
+			p, err := w.Peek(1)
+			if err != nil {
+				return &SourceError{err}
+			}
+			if p[0] != '\n' {
+				break
+			}
+			if _, err := w.Byte(); err != nil {
+				return &SourceError{err}
+			}
+			s.start++
+			in.streamFrom.Add(1)
+		}
+	}
+	in.dry = func() error { return s.flush(true) }
+	defer func() { in.dry = nil }()
+	if err := s.flush(true); err != nil { // the checkpoint under the replid of now
+		return err
+	}
+	var c resp.Command
+	for {
+		err := resp.ReadCommand(w, &c)
+		if err == nil {
+			if err = s.command(&c); err == nil {
+				continue
+			}
+			if !isApply(err) {
+				err = &applyError{err}
+			}
+		}
+		var target *applyError
+		if errors.As(err, &target) {
+			return target.err
+		}
+		if s.inMulti { // the rest of the transaction will come again
+			r.w.Rollback()
+			s.inMulti = false
+		}
+		if flushErr := s.flush(true); flushErr != nil {
+			return flushErr
+		}
+		return &SourceError{err}
+	}
+}
+
+func isApply(err error) bool {
+	var a *applyError
+	return errors.As(err, &a)
+}
+
+// flush sends the open batch, unless a transaction of the source is open.
+func (s *streaming) flush(wait bool) error {
+	if s.inMulti {
+		return nil
+	}
+	if err := s.r.w.Flush(s.ctx, wait); err != nil {
+		return err
+	}
+	applied := s.r.w.Applied()
+	s.r.applied.Store(applied.Offset)
+	if wait {
+		received := s.r.received.Load()
+		s.r.st.Update(func(st *wire.Status) {
+			st.AppliedOffset = applied.Offset
+			st.Source.Offset, st.Source.ReplID = received, applied.ReplID
+			st.Stream.Commands += s.commands
+			st.Stream.Bytes += s.bytes
+		})
+		s.commands, s.bytes = 0, 0
+	}
+	return nil
+}
+
+// position is the place after the command just read.
+func (s *streaming) position() psync.Position {
+	return psync.Position{ReplID: s.sess.Pos.ReplID, Offset: s.base + s.w.Offset() - s.start, DB: s.db}
+}
+
+func (s *streaming) command(c *resp.Command) error {
+	s.bytes += int64(len(c.Raw))
+	switch class := route.ClassOf(c.Args[0]); class {
+	case route.ClassSelect:
+		return s.selectDB(c)
+	case route.ClassMulti:
+		s.r.w.Save()
+		s.inMulti, s.saved = true, s.db
+		return nil
+	case route.ClassExec:
+		s.inMulti = false
+		s.r.w.Pass(s.position())
+	case route.ClassIgnore:
+		return s.ignore(c)
+	case route.ClassPublish:
+		if len(c.Args) > 1 && bytes.HasPrefix(c.Args[1], []byte("__sentinel__:")) {
+			s.pass()
+			return nil
+		}
+		return s.write(c)
+	case route.ClassFlush:
+		return s.flushall(c)
+	case route.ClassSwapDB:
+		return stopf("the source ran SWAPDB, which cannot be merged into a target that other links or our own keys share; stop writing to the source, swap on both sides and apply again")
+	case route.ClassFunction, route.ClassScript:
+		return s.everywhere(c)
+	case route.ClassUnknown, route.ClassWrite, route.ClassEval:
+		return s.write(c)
+	}
+	return s.flushFull()
+}
+
+func (s *streaming) pass() {
+	if !s.inMulti {
+		s.r.w.Pass(s.position())
+	}
+}
+
+func (s *streaming) selectDB(c *resp.Command) error {
+	if len(c.Args) != 2 {
+		return stopf("SELECT in the stream has %d arguments", len(c.Args)-1)
+	}
+	db, err := strconv.Atoi(string(c.Args[1]))
+	if err != nil || db < 0 {
+		return stopf("SELECT in the stream names no database")
+	}
+	s.db = db
+	s.pass()
+	return nil
+}
+
+// ignore handles what is part of the stream and not of the data. GETACK asks
+// for an answer on the source's connection; forwarded to the target it would
+// get none, and every later answer would be taken for the wrong command.
+func (s *streaming) ignore(c *resp.Command) error {
+	s.pass()
+	if len(c.Args) > 1 && route.EqualFold(c.Args[1], "getack") {
+		if err := s.flush(true); err != nil {
+			return err
+		}
+		// When the write fails, the reader of the same connection ends.
+		_ = s.sess.Ack(s.r.applied.Load())
+	}
+	return nil
+}
+
+func (s *streaming) write(c *resp.Command) error {
+	if len(c.Args) > 1 && bytes.HasPrefix(c.Args[1], []byte(wire.KeyPrefix)) {
+		s.pass() // what an opposite link or the plugin wrote into the source
+		return nil
+	}
+	s.commands++
+	if err := s.r.throttle(s.ctx, len(c.Raw), 1); err != nil {
+		return err
+	}
+	if err := s.r.w.Write(s.ctx, c, s.db, s.position()); err != nil {
+		return err
+	}
+	return s.flushFull()
+}
+
+func (s *streaming) flushFull() error {
+	if s.r.w.Full() {
+		return s.flush(false)
+	}
+	return nil
+}
+
+// everywhere runs FUNCTION and SCRIPT. Several shards carry the same library,
+// so loading one again and deleting one that is gone are no errors.
+func (s *streaming) everywhere(c *resp.Command) error {
+	if len(c.Args) < 2 {
+		return stopf("%s in the stream has no subcommand", c.Args[0])
+	}
+	args := make([]string, 0, len(c.Args)+1)
+	for _, a := range c.Args {
+		args = append(args, string(a))
+	}
+	if route.EqualFold(c.Args[0], "function") {
+		switch {
+		case route.EqualFold(c.Args[1], "load") && len(args) == 3:
+			args = []string{args[0], args[1], "REPLACE", args[2]}
+		case route.EqualFold(c.Args[1], "restore") && len(args) == 3:
+			args = append(args, "REPLACE")
+		}
+	}
+	s.pass()
+	if !s.inMulti {
+		if err := s.flush(true); err != nil {
+			return err
+		}
+	}
+	err := s.r.w.Everywhere(s.ctx, args...)
+	var server *resp.ServerError
+	if errors.As(err, &server) && route.EqualFold(c.Args[1], "delete") && server.Text == "Library not found" {
+		return nil
+	}
+	return err
+}
+
+// flushall stands for the deletion of this shard's keys, and of no others:
+// the target may hold the other shards' keys and our own.
+func (s *streaming) flushall(c *resp.Command) error {
+	name := string(bytes.ToUpper(c.Args[0]))
+	if s.r.cfg.MaxShare < 1 {
+		return stopf("the source ran %s; it was not applied, because an operator that empties the source must not empty its copy. To apply it, set target.stale_keys_max_share = 1.0", name)
+	}
+	if s.inMulti {
+		return stopf("the source ran %s inside a transaction, which cannot be kept atomic on the target", name)
+	}
+	if err := s.flush(true); err != nil {
+		return err
+	}
+	perDB := map[int][][]byte{}
+	drop := func(db int) error {
+		err := s.r.w.Delete(s.ctx, db, perDB[db])
+		perDB[db] = nil
+		return err
+	}
+	err := s.r.w.Scan(s.ctx, func(db int, key []byte) error {
+		if name == "FLUSHDB" && db != s.db || !s.r.owns(key) {
+			return nil
+		}
+		if perDB[db] = append(perDB[db], bytes.Clone(key)); len(perDB[db]) < 500 {
+			return nil
+		}
+		return drop(db)
+	})
+	if err != nil {
+		return err
+	}
+	for db := range perDB {
+		if err := drop(db); err != nil {
+			return err
+		}
+	}
+	if err := s.r.w.Settle(s.ctx); err != nil {
+		return err
+	}
+	s.pass()
+	return s.flush(true)
+}
