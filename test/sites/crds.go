@@ -31,8 +31,11 @@ func readCRD(kind string) (*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("definition of kind %s: %w", kind, err)
 	}
+	if body, err = yaml.YAMLToJSON(body); err != nil {
+		return nil, fmt.Errorf("definition of kind %s: %w", kind, err)
+	}
 	crd := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(body, &crd.Object); err != nil {
+	if err := crd.UnmarshalJSON(body); err != nil {
 		return nil, fmt.Errorf("definition of kind %s: %w", kind, err)
 	}
 	return crd, nil

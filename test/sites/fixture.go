@@ -26,12 +26,16 @@ func (p Placement) Read() (Objects, error) {
 	}
 	var objects Objects
 	for i, doc := range bytes.Split(body, []byte("\n---\n")) {
-		o := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(doc, &o.Object); err != nil {
+		body, err := yaml.YAMLToJSON(doc)
+		if err != nil {
 			return Objects{}, fmt.Errorf("fixture %s, document %d: %w", p.Fixture, i, err)
 		}
-		if len(o.Object) == 0 {
+		if string(body) == "null" {
 			continue
+		}
+		o := &unstructured.Unstructured{}
+		if err := o.UnmarshalJSON(body); err != nil {
+			return Objects{}, fmt.Errorf("fixture %s, document %d: %w", p.Fixture, i, err)
 		}
 		o.SetNamespace(p.Namespace)
 		switch {
