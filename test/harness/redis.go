@@ -266,3 +266,18 @@ func (w *World) Compare(ctx context.Context, source, target *Instance, opts veri
 	}
 	return verify.Run(ctx, a, b, opts)
 }
+
+// ComparePair opens both instances of a pair and compares them.
+func (w *World) ComparePair(ctx context.Context, p Pair, opts verify.Options) (*verify.Result, error) {
+	source, err := w.Instance(ctx, p.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close()
+	target, err := w.Instance(ctx, p.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	return w.Compare(ctx, source, target, opts)
+}

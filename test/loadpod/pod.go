@@ -46,9 +46,12 @@ type Writers struct {
 	name   string
 }
 
+// Writers are the writers that Write started, in this process or another.
+func (r Runner) Writers() *Writers { return &Writers{runner: r, name: "test-write"} }
+
 // Write starts live writers and waits until they have written.
 func (r Runner) Write(ctx context.Context, rate int) (*Writers, error) {
-	w := &Writers{runner: r, name: "test-write"}
+	w := r.Writers()
 	if err := r.start(ctx, w.name, "write", "-rate", fmt.Sprint(rate)); err != nil {
 		return nil, err
 	}

@@ -132,17 +132,7 @@ func shards(ctx context.Context, w *harness.World, pair harness.Pair) (int, erro
 }
 
 func compare(ctx context.Context, w *harness.World, pair harness.Pair) error {
-	source, err := w.Instance(ctx, pair.Source)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	target, err := w.Instance(ctx, pair.Target)
-	if err != nil {
-		return err
-	}
-	defer target.Close()
-	result, err := w.Compare(ctx, source, target, verify.Options{})
+	result, err := w.ComparePair(ctx, pair, verify.Options{})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -11,7 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
+	"github.com/redis-sync/kubectl-redis-sync/test/harness"
 	"github.com/redis-sync/kubectl-redis-sync/test/images"
+	"github.com/redis-sync/kubectl-redis-sync/test/loadpod"
 	"github.com/redis-sync/kubectl-redis-sync/test/operator"
 	"github.com/redis-sync/kubectl-redis-sync/test/sites"
 )
@@ -23,6 +28,11 @@ Verbs:
   compare  compare the live objects with the fixtures
   pause    stop moving role labels (as a busy operator does)
   resume   move role labels again
+  load     load the data set into the first instance of the scenario
+  write    start live writers on it
+  stats    print what the writers did so far
+  stop     stop the writers and print what they did
+  verify   compare the data of both instances of the scenario
   down     remove the instances
 `
 
@@ -31,20 +41,28 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "file with a context for each site")
 	scenario := flag.String("scenario", "default", "default or daocloud")
 	site := flag.String("site", "", "only this site")
+	keys := flag.Int("keys", 5000, "keys that load writes beside the corner cases")
+	rate := flag.Int("rate", 300, "steps of live writers a second")
 	timeout := flag.Duration("timeout", 5*time.Minute, "bound of the whole run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	if err := run(ctx, *kubeconfig, *scenario, *site, flag.Arg(0)); err != nil {
+	run := runner{kubeconfig: *kubeconfig, scenario: *scenario, site: *site, keys: *keys, rate: *rate}
+	if err := run.verb(ctx, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kubeconfig, scenarioName, onlySite, verb string) error {
-	scenario, err := sites.Find(scenarioName)
+type runner struct {
+	kubeconfig, scenario, site string
+	keys, rate                 int
+}
+
+func (r runner) verb(ctx context.Context, verb string) error {
+	scenario, err := sites.Find(r.scenario)
 	if err != nil {
 		return err
 	}
@@ -54,10 +72,10 @@ func run(ctx context.Context, kubeconfig, scenarioName, onlySite, verb string) e
 	}
 	var jobs []job
 	for _, p := range scenario.Placements {
-		if onlySite != "" && p.Site != onlySite {
+		if r.site != "" && p.Site != r.site {
 			continue
 		}
-		c, err := sites.Connect(kubeconfig, p.Site)
+		c, err := sites.Connect(r.kubeconfig, p.Site)
 		if err != nil {
 			return err
 		}
@@ -106,10 +124,56 @@ func run(ctx context.Context, kubeconfig, scenarioName, onlySite, verb string) e
 		})
 	case "pause", "resume":
 		return each(func(j job) error { return j.c.PauseLabels(ctx, j.p, verb == "pause") })
+	case "load", "write", "stats", "stop":
+		return r.data(ctx, loadpod.Runner{Cluster: jobs[0].c, Placement: jobs[0].p}, verb)
+	case "verify":
+		return r.verify(ctx, scenario)
 	case "down":
 		return each(func(j job) error { return j.c.Remove(ctx, j.p) })
 	default:
 		flag.Usage()
 		return fmt.Errorf("unknown verb %q", verb)
 	}
+}
+
+// data loads or writes beside an instance and prints the result as JSON.
+func (r runner) data(ctx context.Context, at loadpod.Runner, verb string) error {
+	var out any
+	var err error
+	switch verb {
+	case "load":
+		out, err = at.Fill(ctx, r.keys, 1)
+	case "write":
+		if _, err = at.Write(ctx, r.rate); err == nil {
+			return nil
+		}
+	case "stats":
+		out, err = at.Writers().Stats(ctx)
+	default:
+		out, err = at.Writers().Stop(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// verify compares the data of both instances key by key.
+func (r runner) verify(ctx context.Context, scenario sites.Scenario) error {
+	world, err := harness.New(os.Stderr)
+	if err != nil {
+		return err
+	}
+	world.Kubeconfig = r.kubeconfig
+	result, err := world.ComparePair(ctx, harness.Pair{Source: scenario.Placements[0], Target: scenario.Placements[1]}, verify.Options{})
+	if err != nil {
+		return err
+	}
+	if err := result.WriteText(os.Stdout); err != nil {
+		return err
+	}
+	if !result.Equal() {
+		return errors.New("the instances do not hold the same")
+	}
+	return nil
 }
