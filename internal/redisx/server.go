@@ -257,3 +257,24 @@ func DialAddr(address string) Dialer {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	}
 }
+
+// MayRun asks the ACL whether a user may run a command, without running it.
+// known is false where the server cannot tell: before 7.0, or when the caller
+// may not ask.
+func (c *Client) MayRun(ctx context.Context, user string, command ...string) (allowed, known bool, err error) {
+	args := []any{"ACL", "DRYRUN", user}
+	for _, word := range command {
+		args = append(args, word)
+	}
+	text, err := c.rdb.Do(ctx, args...).Text()
+	var reply redis.Error
+	switch {
+	case err == nil:
+		// "OK", or the reason as an ordinary answer
+		return text == "OK", true, nil
+	case errors.As(err, &reply):
+		return false, false, nil
+	default:
+		return false, false, c.wrap("ACL DRYRUN", err)
+	}
+}

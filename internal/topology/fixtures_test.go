@@ -150,7 +150,9 @@ func nodesText(inst Instance, isMaster func(Pod) bool, address func(Pod) string)
 			replicas = append(replicas, p)
 		}
 	}
-	id := func(p Pod) string { return fmt.Sprintf("%040x", slices.IndexFunc(inst.Pods, func(q Pod) bool { return q.Name == p.Name })+1) }
+	id := func(p Pod) string {
+		return fmt.Sprintf("%040x", slices.IndexFunc(inst.Pods, func(q Pod) bool { return q.Name == p.Name })+1)
+	}
 	var b strings.Builder
 	for n, p := range masters {
 		from, to := n*SlotCount/len(masters), (n+1)*SlotCount/len(masters)-1

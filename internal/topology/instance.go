@@ -139,6 +139,7 @@ const (
 // Finding is something an operator should know, with what to do about it.
 type Finding struct {
 	Severity Severity `json:"severity"`
+	Site     string   `json:"site,omitempty"`
 	Object   string   `json:"object"` // "pod redis/redis-a-leader-0", "instance redis-a"
 	Message  string   `json:"message"`
 	Remedy   string   `json:"remedy,omitempty"`

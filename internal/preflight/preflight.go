@@ -1,0 +1,127 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/discovery"
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
+)
+
+// Side is one of the two instances.
+type Side struct {
+	Client      *kube.Client
+	Site        string
+	Instance    topology.Instance
+	Credentials discovery.Credentials
+}
+
+// part of a side in the copy.
+type part int
+
+const (
+	partSource part = iota
+	partTarget
+)
+
+// Endpoint is an address by which replicators will reach a pod of the source.
+type Endpoint struct {
+	Pod           string
+	Host          string
+	Port          int
+	ServiceExists bool // else nothing listens there yet, and a refusal is no problem
+}
+
+// Input of Run.
+type Input struct {
+	Source, Target Side
+	Endpoints      []Endpoint // to be tried from the target's side; none = not checked
+	StaleKeys      string     // "" (not chosen), keep or prune
+	Established    bool       // the pair exists: what the target holds is its copy
+}
+
+// Result of Run. The facts of a side are zero when it could not be examined;
+// a finding then says why.
+type Result struct {
+	Findings       []topology.Finding
+	Source, Target Facts
+}
+
+// Check is one question. Its error says that it could not be answered.
+type Check struct {
+	Name string
+	Run  func(ctx context.Context) ([]topology.Finding, error)
+}
+
+// Run makes all checks. Findings come in the order of the checks.
+func Run(ctx context.Context, in Input) (Result, error) {
+	var result Result
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		result.Source, err = gather(gctx, in.Source, partSource)
+		return err
+	})
+	group.Go(func() (err error) {
+		result.Target, err = gather(gctx, in.Target, partTarget)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return result, err
+	}
+	for _, check := range checks(in, &result) {
+		findings, err := check.Run(ctx)
+		if err != nil {
+			return result, fmt.Errorf("check %s: %w", check.Name, err)
+		}
+		result.Findings = append(result.Findings, findings...)
+	}
+	return result, nil
+}
+
+// checks lists what Run asks, in the order in which a reader wants to know.
+func checks(in Input, r *Result) []Check {
+	pure := func(f func(Input, Facts, Facts) []topology.Finding) func(context.Context) ([]topology.Finding, error) {
+		return func(context.Context) ([]topology.Finding, error) { return f(in, r.Source, r.Target), nil }
+	}
+	return []Check{
+		{"instances", pure(checkInstances)},
+		{"identity", func(ctx context.Context) ([]topology.Finding, error) {
+			return checkIdentity(ctx, in, r.Source, r.Target)
+		}},
+		{"permissions", pure(checkPermissions)},
+		{"versions", pure(checkVersions)},
+		{"databases", pure(checkDatabases)},
+		{"modules", pure(checkModules)},
+		{"target content", pure(checkContent)},
+		{"target writes", pure(checkWrites)},
+		{"target memory", pure(checkMemory)},
+		{"source backlog", pure(checkBacklog)},
+		{"source output buffer", pure(checkOutputBuffer)},
+		{"reachability", func(ctx context.Context) ([]topology.Finding, error) {
+			return ProbeReach(ctx, in.Target, in.Source.Site, in.Endpoints)
+		}},
+	}
+}
+
+// finder collects findings of one site.
+type finder struct {
+	site string
+	inst *topology.Instance
+	list []topology.Finding
+}
+
+func (f *finder) add(severity topology.Severity, object, remedy, format string, args ...any) {
+	if object == "" {
+		object = "instance " + f.inst.Ref()
+	}
+	f.list = append(f.list, topology.Finding{
+		Severity: severity, Site: f.site, Object: object, Message: fmt.Sprintf(format, args...), Remedy: remedy,
+	})
+}
+
+func (f *finder) pod(name string) string { return "pod " + f.inst.Namespace + "/" + name }
+
+func findOn(side *Side) *finder { return &finder{site: side.Site, inst: &side.Instance} }
