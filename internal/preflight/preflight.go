@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +30,7 @@ const (
 
 // Endpoint is an address by which replicators will reach a pod of the source.
 type Endpoint struct {
+	Site          string // of the source, for findings
 	Pod           string
 	Host          string
 	Port          int
@@ -41,6 +43,17 @@ type Input struct {
 	Endpoints      []Endpoint // to be tried from the target's side; none = not checked
 	StaleKeys      string     // "" (not chosen), keep or prune
 	Established    bool       // the pair exists: what the target holds is its copy
+}
+
+// endpoints are those of the input, with the site filled in.
+func (in Input) endpoints() []Endpoint {
+	out := slices.Clone(in.Endpoints)
+	for n := range out {
+		if out[n].Site == "" {
+			out[n].Site = in.Source.Site
+		}
+	}
+	return out
 }
 
 // Result of Run. The facts of a side are zero when it could not be examined;
@@ -101,7 +114,7 @@ func checks(in Input, r *Result) []Check {
 		{"source backlog", pure(checkBacklog)},
 		{"source output buffer", pure(checkOutputBuffer)},
 		{"reachability", func(ctx context.Context) ([]topology.Finding, error) {
-			return ProbeReach(ctx, in.Target, in.Source.Site, in.Endpoints)
+			return ProbeReach(ctx, in.Target, in.endpoints())
 		}},
 	}
 }

@@ -31,14 +31,18 @@ const (
 // ProbeReach tries, from a data pod of the target, every address by which the
 // replicators will reach the source: they run beside the target, so what the
 // user's machine can reach says nothing.
-func ProbeReach(ctx context.Context, target Side, sourceSite string, endpoints []Endpoint) ([]topology.Finding, error) {
+func ProbeReach(ctx context.Context, target Side, endpoints []Endpoint) ([]topology.Finding, error) {
 	if len(endpoints) == 0 {
 		return nil, nil
 	}
 	f := findOn(&target)
+	source := "the source"
+	if endpoints[0].Site != "" {
+		source = "site " + endpoints[0].Site
+	}
 	pod := probePod(&target.Instance)
 	if pod == "" {
-		f.add(topology.SeverityInfo, "", "", "could not check whether it reaches site %s: no data pod is ready to be asked", sourceSite)
+		f.add(topology.SeverityInfo, "", "", "could not check whether it reaches %s: no data pod is ready to be asked", source)
 		return f.list, nil
 	}
 	outcomes := make([]outcome, len(endpoints))
@@ -54,7 +58,7 @@ func ProbeReach(ctx context.Context, target Side, sourceSite string, endpoints [
 	if err := group.Wait(); err != nil {
 		if kube.IsAuth(err) {
 			f.add(topology.SeverityInfo, f.pod(pod), "allow create and get on pods/exec in namespace "+target.Instance.Namespace+" to have it checked",
-				"could not check whether it reaches site %s: exec in pods is not allowed", sourceSite)
+				"could not check whether it reaches %s: exec in pods is not allowed", source)
 			return f.list, nil
 		}
 		return nil, err
@@ -63,15 +67,15 @@ func ProbeReach(ctx context.Context, target Side, sourceSite string, endpoints [
 		at := net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
 		switch {
 		case outcomes[n] == outcomeNoTool:
-			f.add(topology.SeverityInfo, f.pod(pod), "", "could not check whether it reaches site %s: its container has no redis-cli", sourceSite)
+			f.add(topology.SeverityInfo, f.pod(pod), "", "could not check whether it reaches %s: its container has no redis-cli", source)
 			return f.list, nil
 		case outcomes[n] == outcomeSilent:
 			f.add(topology.SeverityError, f.pod(pod),
-				"open this address for the nodes of site "+target.Site+", or give another one with --node-address "+sourceSite+"=ADDRESS",
-				"does not reach pod %s of site %s at %s: %s", e.Pod, sourceSite, at, texts[n])
+				"open this address for the nodes of site "+target.Site+", or give another one with --node-address SITE=ADDRESS",
+				"does not reach pod %s of %s at %s: %s", e.Pod, source, at, texts[n])
 		case outcomes[n] == outcomeRefused && e.ServiceExists:
 			f.add(topology.SeverityError, f.pod(pod), "check the Service, its node port and the address",
-				"does not reach pod %s of site %s at %s: the host answers, but nothing listens on the port", e.Pod, sourceSite, at)
+				"does not reach pod %s of %s at %s: the host answers, but nothing listens on the port", e.Pod, source, at)
 		}
 	}
 	return f.list, nil
