@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/discovery"
@@ -53,7 +54,7 @@ const discoverExample = `  # the instances of the current context and namespace
 type discoverOptions struct {
 	genericiooptions.IOStreams
 	userAgent string
-	loader    kube.ConfigLoader
+	loader    *genericclioptions.ConfigFlags
 
 	namespace     string
 	allNamespaces bool
@@ -109,7 +110,7 @@ func (d *discoverOptions) complete(args []string) error {
 }
 
 func (d *discoverOptions) run(ctx context.Context) error {
-	client, err := kube.New(d.loader, kube.Options{UserAgent: d.userAgent})
+	client, err := kube.New(d.loader, kube.Options{Context: value(d.loader.Context), UserAgent: d.userAgent})
 	if err != nil {
 		return err
 	}

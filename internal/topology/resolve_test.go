@@ -272,6 +272,21 @@ func TestRedisSentinelElsewhere(t *testing.T) {
 	}
 }
 
+// TestStrangersNodePort: a node port of a Service that the operator did not
+// make is not taken for the instance's own.
+func TestStrangersNodePort(t *testing.T) {
+	objs := loadObjects(t, "ot-v0.26.0-rediscluster-redis-a-nodeport.yaml")
+	for n := range objs.Services {
+		if objs.Services[n].Name == "redis-a-leader-1" {
+			objs.Services[n].OwnerReferences = nil
+		}
+	}
+	inst := Detect(objs)[0]
+	if inst.Pod("redis-a-leader-0").NodePort != 31000 || inst.Pod("redis-a-leader-1").NodePort != 0 {
+		t.Errorf("got %+v", inst.Pods)
+	}
+}
+
 // TestBitnamiMasterAndReplicas: a chart's two StatefulSets are one instance.
 func TestBitnamiMasterAndReplicas(t *testing.T) {
 	objs := loadObjects(t, "bitnami-redis-sentinel-redis-d.yaml")

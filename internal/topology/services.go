@@ -28,7 +28,9 @@ func (d *detector) findServices(inst *Instance, dr *draft) {
 		if pod := s.Spec.Selector[labelPodName]; pod != "" {
 			if p := inst.Pod(pod); p != nil {
 				p.Service, p.Address = s.Name, clusterIP(&s)
-				p.NodePort = port.NodePort
+				if inst.owns(&s) { // a stranger's may be gone tomorrow
+					p.NodePort = port.NodePort
+				}
 				inst.exposedBy(&s)
 			}
 			continue
@@ -52,6 +54,14 @@ func (d *detector) findServices(inst *Instance, dr *draft) {
 			inst.WriteService, inst.WriteAddress = s.Name, address(s, servicePort(s, inst.Port))
 		}
 	}
+}
+
+// owns reports whether the instance's operator or chart made the Service.
+func (i *Instance) owns(s *corev1.Service) bool {
+	if owner := controllerOf(&s.ObjectMeta); owner != nil {
+		return owner.Kind == i.Kind && owner.Name == i.Name
+	}
+	return i.Operator == OperatorNone && (s.Labels[labelInstance] == i.Name || s.Labels["release"] == i.Name)
 }
 
 // pickGeneral prefers the Service that is named as the first workload or the
