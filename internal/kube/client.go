@@ -7,12 +7,24 @@ import (
 	"net"
 	"time"
 
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 )
+
+// The streaming libraries print errors of connections that they also return,
+// or that come of our own closing them: details for -v=4, not for everybody.
+func init() {
+	utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{
+		func(_ context.Context, err error, msg string, keysAndValues ...any) {
+			klog.V(4).InfoS(msg, append([]any{"err", err}, keysAndValues...)...)
+		},
+	}
+}
 
 // FieldManager owns the fields that we set by server-side apply.
 const FieldManager = "kubectl-redis-sync"

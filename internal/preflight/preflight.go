@@ -65,8 +65,9 @@ type Result struct {
 
 // Check is one question. Its error says that it could not be answered.
 type Check struct {
-	Name string
-	Run  func(ctx context.Context) ([]topology.Finding, error)
+	Name    string
+	Run     func(ctx context.Context) ([]topology.Finding, error)
+	Decides bool // after an error of this one the later ones have nothing to say
 }
 
 // Run makes all checks. Findings come in the order of the checks.
@@ -90,6 +91,9 @@ func Run(ctx context.Context, in Input) (Result, error) {
 			return result, fmt.Errorf("check %s: %w", check.Name, err)
 		}
 		result.Findings = append(result.Findings, findings...)
+		if check.Decides && len(topology.Errors(findings)) > 0 {
+			break
+		}
 	}
 	return result, nil
 }
@@ -100,20 +104,20 @@ func checks(in Input, r *Result) []Check {
 		return func(context.Context) ([]topology.Finding, error) { return f(in, r.Source, r.Target), nil }
 	}
 	return []Check{
-		{"instances", pure(checkInstances)},
-		{"identity", func(ctx context.Context) ([]topology.Finding, error) {
+		{Name: "instances", Run: pure(checkInstances)},
+		{Name: "identity", Decides: true, Run: func(ctx context.Context) ([]topology.Finding, error) {
 			return checkIdentity(ctx, in, r.Source, r.Target)
 		}},
-		{"permissions", pure(checkPermissions)},
-		{"versions", pure(checkVersions)},
-		{"databases", pure(checkDatabases)},
-		{"modules", pure(checkModules)},
-		{"target content", pure(checkContent)},
-		{"target writes", pure(checkWrites)},
-		{"target memory", pure(checkMemory)},
-		{"source backlog", pure(checkBacklog)},
-		{"source output buffer", pure(checkOutputBuffer)},
-		{"reachability", func(ctx context.Context) ([]topology.Finding, error) {
+		{Name: "permissions", Run: pure(checkPermissions)},
+		{Name: "versions", Run: pure(checkVersions)},
+		{Name: "databases", Run: pure(checkDatabases)},
+		{Name: "modules", Run: pure(checkModules)},
+		{Name: "target content", Run: pure(checkContent)},
+		{Name: "target writes", Run: pure(checkWrites)},
+		{Name: "target memory", Run: pure(checkMemory)},
+		{Name: "source backlog", Run: pure(checkBacklog)},
+		{Name: "source output buffer", Run: pure(checkOutputBuffer)},
+		{Name: "reachability", Run: func(ctx context.Context) ([]topology.Finding, error) {
 			return ProbeReach(ctx, in.Target, in.endpoints())
 		}},
 	}
