@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func newLoadImage() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s: %s", s.Name, file, said)
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s: %s\n", s.Name, file, strings.TrimSpace(said))
 				}
 			}
 			return nil

@@ -69,8 +69,9 @@ func Write(s site.Site) error {
 			return err
 		}
 	}
-	// Pods get no resolver of the host: there is no way out to it.
-	if err := os.WriteFile(s.OnDisk(Dir+"/resolv.conf"), nil, 0o644); err != nil {
+	// Pods get no resolver: there is no way out to the host's, which an empty file
+	// would bring in.
+	if err := os.WriteFile(s.OnDisk(Dir+"/resolv.conf"), []byte("options attempts:1 timeout:1\n"), 0o644); err != nil {
 		return err
 	}
 	return writeComponentKubeconfigs(s)

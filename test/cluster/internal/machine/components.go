@@ -71,6 +71,9 @@ func components(s site.Site) []service {
 			"--cluster-signing-key-file="+key(pki.CA),
 			"--service-account-private-key-file="+key(pki.ServiceAccounts),
 			"--use-service-account-credentials",
+			// The default of 20 a second delays the start by seconds.
+			"--kube-api-qps=200",
+			"--kube-api-burst=400",
 			"--bind-address=127.0.0.1",
 			"--leader-elect=false",
 			"--profiling=false",

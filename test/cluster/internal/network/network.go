@@ -7,8 +7,8 @@
 // The router is a network namespace of its own, so that the host gets one link
 // and one route and none of its firewall rules matters. It knows the machines
 // and nothing else: pod and service networks are not routed, and there is no
-// way to any other network. A packet to a site that is switched off, or across
-// a cut, vanishes there without an answer, as it would between data centres.
+// way to any other network. A packet to anything else, to a site that is switched
+// off, or across a cut vanishes there without an answer, as between data centres.
 package network
 
 import (
@@ -59,7 +59,7 @@ func EnsureRouter() error {
 		[]string{"link", "set", hostLink, "up"},
 		[]string{"route", "add", allNets, "via", routerAddr, "dev", hostLink},
 		// Where no link leads, packets end without a word.
-		in(router, "route", "add", "blackhole", allNets, "metric", "9999"),
+		in(router, "route", "add", "blackhole", "default", "metric", "9999"),
 	)
 	if err != nil {
 		return fmt.Errorf("make the router: %w", err)
