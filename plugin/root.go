@@ -50,6 +50,9 @@ func NewRootCommand(o *Options) *cobra.Command {
 	o.ConfigFlags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&o.Color, "color", o.Color, "when to colour the output: auto, always or never")
 	addLogFlag(root)
+	root.AddCommand(
+		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewDeleteCommand(o), NewVersionCommand(o),
+	)
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -204,13 +205,26 @@ func (a *applier) waitLoadBalancers(ctx context.Context, services []*unstructure
 	return nil
 }
 
+// reachTimeout is how long a new Service may take until the nodes forward it.
+const reachTimeout = 15 * time.Second
+
 // reach asks from a pod of the target whether the source answers.
 func (a *applier) reach(ctx context.Context) error {
-	findings, err := a.finder.Reach(ctx, a.world.Source, a.world.Target, a.world.Link.Source.KnownAddresses())
-	if err != nil {
-		return err
+	deadline := time.Now().Add(reachTimeout)
+	for {
+		findings, err := a.finder.Reach(ctx, a.world.Source, a.world.Target, a.world.Link.Source.Endpoints())
+		if err != nil {
+			return err
+		}
+		refusal := RefuseOn(findings)
+		if refusal == nil || time.Now().After(deadline) || ctx.Err() != nil {
+			return refusal
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pollInterval):
+		}
 	}
-	return RefuseOn(findings)
 }
 
 // RefuseOn makes the refusal of the findings that forbid to go on.
@@ -220,11 +234,20 @@ func RefuseOn(findings []topology.Finding) error {
 		return nil
 	}
 	first := blocking[0]
-	text := first.Object + ": " + first.Message
-	for _, finding := range blocking[1:] {
-		text += "; " + finding.Object + ": " + finding.Message
+	texts := make([]string, 0, len(blocking))
+	for _, finding := range blocking {
+		texts = append(texts, findingText(finding))
 	}
-	return fault.Refuse(first.Remedy, "%s", text)
+	return fault.Refuse(first.Remedy, "%s", strings.Join(texts, "; "))
+}
+
+// findingText names the site and the object of a finding.
+func findingText(f topology.Finding) string {
+	text := f.Object + ": " + f.Message
+	if f.Site != "" {
+		text = "site " + f.Site + ": " + text
+	}
+	return text
 }
 
 // undoTimeout bounds the clean-up after a refusal, also when the user

@@ -3,6 +3,8 @@ package execute
 import (
 	"context"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
 )
 
@@ -17,8 +19,8 @@ type Finder interface {
 	Credentials(ctx context.Context, party *Party, inst *topology.Instance) (Credentials, error)
 	// Preflight looks for what would make a copy fail or lose data.
 	Preflight(ctx context.Context, source, target *Found, q PreflightQuestion) (*PreflightAnswer, error)
-	// Reach tries the way from a pod of the target to addresses of the source.
-	Reach(ctx context.Context, source, target *Found, addresses []string) ([]topology.Finding, error)
+	// Reach tries the way from a pod of the target to the source.
+	Reach(ctx context.Context, source, target *Found, endpoints []plan.Endpoint) ([]topology.Finding, error)
 	// Redis opens the keys of ours in an instance.
 	Redis(ctx context.Context, found *Found) (Redis, error)
 }
@@ -42,18 +44,17 @@ type Found struct {
 type PreflightQuestion struct {
 	// Established: this pair has copied before, so keys in the target are ours.
 	Established bool
-	// StaleKeysChosen: the user said what happens to keys that only the target has.
-	StaleKeysChosen bool
-	// Reuse are addresses that reach the source already, to be tried.
-	Reuse []string
+	// StaleKeys is what the user chose; the unset policy refuses a target that
+	// holds keys.
+	StaleKeys pair.StaleKeysPolicy
+	// Endpoints reach the source already and are to be tried.
+	Endpoints []plan.Endpoint
 }
 
 // PreflightAnswer is what the checks found.
 type PreflightAnswer struct {
-	Findings []topology.Finding
-	// Keys and Bytes of the source, by shard; Bytes is the memory in use.
-	Keys  []int64
-	Bytes []int64
-	// TargetKeys that are not ours.
-	TargetKeys int64
+	Findings   []topology.Finding
+	Keys       int64 // of the source
+	Bytes      int64 // of its data set in memory
+	TargetKeys int64 // that are not ours
 }

@@ -56,9 +56,9 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 	}
 	var err error
 	w.Preflight, err = finder.Preflight(ctx, w.Source, w.Target, PreflightQuestion{
-		Established:     w.Established,
-		StaleKeysChosen: chosen(s.Spec.StaleKeys.Policy),
-		Reuse:           w.knownAddresses(),
+		Established: w.Established,
+		StaleKeys:   s.Spec.StaleKeys.Policy,
+		Endpoints:   w.endpoints(),
 	})
 	return w, err
 }
@@ -270,13 +270,23 @@ func (w *World) makeSalts() error {
 	return nil
 }
 
-// knownAddresses are those of the source that are known before an apply.
-func (w *World) knownAddresses() []string {
-	return w.Link.Source.KnownAddresses()
-}
-
-func chosen(policy pair.StaleKeysPolicy) bool {
-	return policy == pair.StaleKeysKeep || policy == pair.StaleKeysPrune
+// endpoints are the ways to the source that exist before an apply. A recorded
+// node port counts only while its Service is there.
+func (w *World) endpoints() []plan.Endpoint {
+	side := w.Link.Source
+	live := map[string]bool{}
+	for _, object := range w.ownedAt(w.Source) {
+		if object.GetKind() == "Service" {
+			live[object.GetAnnotations()[manifests.PodAnnotation]] = true
+		}
+	}
+	endpoints := side.Endpoints()
+	for i := range endpoints {
+		pod := endpoints[i].Pod
+		endpoints[i].Exists = endpoints[i].Exists &&
+			(side.Access == pair.AccessAddresses || live[pod] || side.Services[pod].Foreign)
+	}
+	return endpoints
 }
 
 // policyInForce: where nothing was chosen the target was empty at the first

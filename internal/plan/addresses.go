@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -174,16 +173,28 @@ func (s Side) targetAddresses() (address string, candidates, sentinels []string)
 	return candidates[0], candidates, sentinels
 }
 
-// KnownAddresses are the addresses that reach data pods from the other site,
-// without those that only an apply will know.
-func (s Side) KnownAddresses() []string {
-	var known []string
+// Endpoint is an address that reaches one data pod from the other site.
+type Endpoint struct {
+	Pod  string
+	Host string
+	Port int
+	// Exists: what forwards to the pod is there already. A new one has a port
+	// only after the apply (Port 0).
+	Exists bool
+}
+
+// Endpoints are the addresses of all data pods, as far as they are known.
+func (s Side) Endpoints() []Endpoint {
+	var endpoints []Endpoint
 	for _, pod := range s.Instance.Pods {
 		for _, address := range s.addressesOf(pod.Name) {
-			if !strings.Contains(address, Pending) {
-				known = append(known, address)
+			host, portText, err := net.SplitHostPort(address)
+			if err != nil || host == Pending {
+				continue
 			}
+			port, err := strconv.Atoi(portText)
+			endpoints = append(endpoints, Endpoint{Pod: pod.Name, Host: host, Port: port, Exists: err == nil})
 		}
 	}
-	return known
+	return endpoints
 }

@@ -1,0 +1,190 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/discovery"
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
+	"github.com/redis-sync/kubectl-redis-sync/internal/preflight"
+	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+)
+
+// liveFinder asks the clusters and their Redis.
+type liveFinder struct{}
+
+// NewFinder gives the finder that asks for real.
+func NewFinder() Finder { return liveFinder{} }
+
+func (liveFinder) Discover(ctx context.Context, party *Party) (*topology.Instance, error) {
+	site := party.Site
+	inst, err := discovery.Discover(ctx, party.Kube, site.Namespace, site.Instance.Name, site.Instance.Kind)
+	if err != nil {
+		return nil, err
+	}
+	return &inst, nil
+}
+
+func (liveFinder) Credentials(ctx context.Context, party *Party, inst *topology.Instance) (Credentials, error) {
+	own, err := discovery.ReadCredentials(ctx, party.Kube, *inst)
+	if err != nil {
+		return Credentials{}, err
+	}
+	credentials := Credentials{Username: own.Username, Password: []byte(own.Password)}
+	if inst.Sentinel != nil {
+		sentinel, err := discovery.ReadSentinelCredentials(ctx, party.Kube, *inst)
+		if err != nil {
+			return Credentials{}, err
+		}
+		credentials.SentinelPassword = []byte(sentinel.Password)
+	}
+	if inst.TLS {
+		err = credentials.readTLS(ctx, party, inst)
+	}
+	return credentials, err
+}
+
+// readTLS reads the certificates that the replicators need. The pair's own
+// Secret comes before the operator's.
+func (c *Credentials) readTLS(ctx context.Context, party *Party, inst *topology.Instance) error {
+	from := topology.TLSSecret{CA: "ca.crt", Cert: "tls.crt", Key: "tls.key"}
+	if inst.TLSSecret != nil {
+		from = *inst.TLSSecret
+	}
+	if own := party.Site.TLS; own != nil && own.Secret != "" {
+		from = topology.TLSSecret{Name: own.Secret, CA: "ca.crt", Cert: "tls.crt", Key: "tls.key"}
+	}
+	if from.Name == "" {
+		return nil
+	}
+	secret, err := party.Cluster.Secret(ctx, party.Site.Namespace, from.Name)
+	if err != nil {
+		return fault.Wrap(fault.CodeAuth, "create it, or name another one with tls.secret in pair.yaml",
+			fmt.Errorf("the certificates of instance %s: %w", inst.Name, err))
+	}
+	c.CA, c.Cert, c.Key = secret.Data[from.CA], secret.Data[from.Cert], secret.Data[from.Key]
+	return nil
+}
+
+func (liveFinder) Preflight(ctx context.Context, source, target *Found, q PreflightQuestion) (*PreflightAnswer, error) {
+	result, err := preflight.Run(ctx, preflight.Input{
+		Source: preflightSide(source), Target: preflightSide(target),
+		Endpoints: preflightEndpoints(source, q.Endpoints), StaleKeys: string(q.StaleKeys), Established: q.Established,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &PreflightAnswer{
+		Findings: result.Findings,
+		Keys:     result.Source.Keys - result.Source.OwnKeys, Bytes: result.Source.DatasetBytes,
+		TargetKeys: result.Target.Keys - result.Target.OwnKeys,
+	}, nil
+}
+
+func (liveFinder) Reach(ctx context.Context, source, target *Found, endpoints []plan.Endpoint) ([]topology.Finding, error) {
+	return preflight.ProbeReach(ctx, preflightSide(target), preflightEndpoints(source, endpoints))
+}
+
+func preflightSide(found *Found) preflight.Side {
+	return preflight.Side{
+		Client: found.Party.Kube, Site: found.Party.Site.Name, Instance: *found.Instance,
+		Credentials: discovery.Credentials{Username: found.Credentials.Username, Password: string(found.Credentials.Password)},
+	}
+}
+
+// unusedNodePort stands for a node port that an apply will get: in the same
+// range, so that a firewall treats both alike.
+const unusedNodePort = 32767
+
+// preflightEndpoints leaves out pods that cannot answer now, and asks a host
+// once while its ports are not known yet.
+func preflightEndpoints(source *Found, endpoints []plan.Endpoint) []preflight.Endpoint {
+	var out []preflight.Endpoint
+	asked := map[string]bool{}
+	for _, e := range endpoints {
+		if pod := source.Instance.Pod(e.Pod); pod == nil || !pod.Ready {
+			continue
+		}
+		if !e.Exists {
+			if asked[e.Host] {
+				continue
+			}
+			asked[e.Host], e.Port = true, unusedNodePort
+		}
+		out = append(out, preflight.Endpoint{Site: source.Party.Site.Name, Pod: e.Pod, Host: e.Host, Port: e.Port, ServiceExists: e.Exists})
+	}
+	return out
+}
+
+func (liveFinder) Redis(_ context.Context, found *Found) (Redis, error) {
+	return &liveRedis{session: discovery.Open(found.Party.Kube, *found.Instance, discovery.Credentials{
+		Username: found.Credentials.Username, Password: string(found.Credentials.Password),
+	})}, nil
+}
+
+// liveRedis finds the keys of a pair on the node that holds them: all carry
+// the same hash tag.
+type liveRedis struct {
+	session *discovery.Session
+}
+
+func (r *liveRedis) FenceEpoch(ctx context.Context, pair string) (int64, error) {
+	client, err := r.session.ForKey(ctx, wire.FenceKey(pair))
+	if err != nil {
+		return 0, err
+	}
+	epoch, exists, err := client.Fence(ctx, pair)
+	if err != nil || !exists {
+		return 0, err
+	}
+	return epoch, nil
+}
+
+func (r *liveRedis) CreateFence(ctx context.Context, pair string, epoch int64) (int64, error) {
+	client, err := r.session.ForKey(ctx, wire.FenceKey(pair))
+	if err != nil {
+		return 0, err
+	}
+	held, _, err := client.CreateFence(ctx, pair, epoch)
+	return held, err
+}
+
+func (r *liveRedis) DropShards(ctx context.Context, pair string, shards int) (int, error) {
+	var keys []any
+	for shard := range shards {
+		keys = append(keys, wire.CheckpointKey(pair, shard), wire.IncarnationKey(pair, shard))
+	}
+	return r.del(ctx, pair, keys...)
+}
+
+func (r *liveRedis) DropFence(ctx context.Context, pair string) error {
+	_, err := r.del(ctx, pair, wire.FenceKey(pair))
+	return err
+}
+
+func (r *liveRedis) del(ctx context.Context, pair string, keys ...any) (int, error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	client, err := r.session.ForKey(ctx, wire.FenceKey(pair))
+	if err != nil {
+		return 0, err
+	}
+	reply, err := client.Do(ctx, append([]any{"DEL"}, keys...)...)
+	if err != nil {
+		return 0, err
+	}
+	removed, ok := reply.(int64)
+	if !ok {
+		return 0, errors.New("DEL answered with something other than a number")
+	}
+	return int(removed), nil
+}
+
+func (r *liveRedis) Close() error {
+	r.session.Close()
+	return nil
+}
