@@ -226,6 +226,9 @@ func (r *Replicator) newWriter() apply.Writer {
 			return fence.Seen{Offset: r.received.Load(), At: time.Now()}
 		},
 	}
+	if t.Type == "cluster" {
+		return apply.NewCluster(o)
+	}
 	return apply.NewStandalone(o)
 }
 

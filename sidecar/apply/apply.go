@@ -130,9 +130,10 @@ func transient(err error) bool {
 		auth    *conn.AuthError
 		server  *resp.ServerError
 		noWrite *NoMasterError
+		whole   *TopologyError
 	)
 	switch {
-	case errors.As(err, &notM), errors.As(err, &fenced), errors.As(err, &auth), errors.As(err, &noWrite), fence.IsRace(err):
+	case errors.As(err, &notM), errors.As(err, &fenced), errors.As(err, &auth), errors.As(err, &noWrite), errors.As(err, &whole), fence.IsRace(err):
 		return true
 	case errors.As(err, &server):
 		return resp.IsCode(err, transientCodes...) || strings.Contains(server.Text, "max number of clients")
@@ -158,6 +159,19 @@ func (b *backoff) wait(ctx context.Context) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+// retry tells why it waits and waits, or returns the error that waiting does
+// not mend.
+func retry(ctx context.Context, waiting func(error), b *backoff, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !transient(err) {
+		return err
+	}
+	waiting(err)
+	return b.wait(ctx)
 }
 
 // harmless reports whether an error inside a batch is one that a replica of

@@ -297,7 +297,7 @@ func (s *Standalone) Delete(ctx context.Context, db int, keys [][]byte) error {
 
 // dataError finds the i-th command of a buffer that we framed ourselves.
 func dataError(buf []byte, i int, err error) error {
-	w := window.New(bytes.NewReader(buf), min(len(buf), 1<<20), len(buf)+1)
+	w := commandsOf(buf)
 	var c resp.Command
 	db := 0
 	for k := 0; ; k++ {
@@ -316,4 +316,18 @@ func dataError(buf []byte, i int, err error) error {
 		e.Key = string(c.Args[1])
 	}
 	return e
+}
+
+// commandsOf reads a buffer of commands.
+func commandsOf(buf []byte) *window.Window {
+	return window.New(bytes.NewReader(buf), min(len(buf)+1, 1<<20), len(buf)+64)
+}
+
+// parseArgs reads the arguments of one command.
+func parseArgs(raw []byte) [][]byte {
+	var c resp.Command
+	if resp.ReadCommand(commandsOf(raw), &c) != nil {
+		return nil
+	}
+	return c.Args
 }

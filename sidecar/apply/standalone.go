@@ -77,17 +77,8 @@ func (s *Standalone) Take(ctx context.Context) (fence.Checkpoint, error) {
 	}
 }
 
-// retry tells why it waits and waits, or returns the error that waiting does
-// not mend.
 func (s *Standalone) retry(ctx context.Context, b *backoff, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if !transient(err) {
-		return err
-	}
-	s.o.Waiting(err)
-	return b.wait(ctx)
+	return retry(ctx, s.o.Waiting, b, err)
 }
 
 // connect dials the master and takes the shard.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
@@ -82,44 +81,28 @@ func (n *Node) ask(c *conn.Conn) error {
 // readClusterNodes finds this node's shard in CLUSTER NODES: the slots of the
 // master that it is, or follows.
 func (n *Node) readClusterNodes(text string) error {
-	type line struct{ id, flags, master, slots string }
-	var self *line
-	byID := map[string]*line{}
-	for l := range strings.Lines(text) {
-		f := strings.Fields(l)
-		if len(f) < 8 {
-			continue
-		}
-		entry := &line{id: f[0], flags: f[2], master: f[3], slots: strings.Join(f[8:], " ")}
-		byID[entry.id] = entry
-		if strings.Contains(entry.flags, "myself") {
-			self = entry
+	nodes, err := route.ParseNodes(text, n.Addr)
+	if err != nil {
+		return fmt.Errorf("%s: %w", n.Addr, err)
+	}
+	byID := map[string]*route.ClusterNode{}
+	var owner *route.ClusterNode
+	for i := range nodes {
+		byID[nodes[i].ID] = &nodes[i]
+		if nodes[i].Is("myself") {
+			owner = &nodes[i]
 		}
 	}
-	if self == nil {
+	if owner == nil {
 		return fmt.Errorf("CLUSTER NODES at %s names no node as itself", n.Addr)
 	}
-	n.NodeID = self.id
-	owner := self
-	if strings.Contains(self.flags, "slave") {
-		if owner = byID[self.master]; owner == nil {
-			return fmt.Errorf("CLUSTER NODES at %s: its master %s is not listed", n.Addr, self.master)
+	n.NodeID = owner.ID
+	if owner.Is("slave") {
+		if owner = byID[owner.Master]; owner == nil {
+			return fmt.Errorf("CLUSTER NODES at %s: the master of this replica is not listed", n.Addr)
 		}
 	}
-	n.Slots = make(route.SlotSet, route.SlotCount/64)
-	for _, part := range strings.Fields(owner.slots) {
-		if strings.HasPrefix(part, "[") {
-			n.Migrating = true
-			continue
-		}
-		s, err := route.ParseSlots(part)
-		if err != nil {
-			return fmt.Errorf("CLUSTER NODES at %s: %w", n.Addr, err)
-		}
-		for i := range n.Slots {
-			n.Slots[i] |= s[i]
-		}
-	}
+	n.Slots, n.Migrating = owner.Slots, owner.Migrating
 	return nil
 }
 

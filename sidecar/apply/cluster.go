@@ -1,0 +1,254 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// Cluster writes to a Redis Cluster, one connection per master.
+//
+// MULTI cannot span slots there, so a batch of a node is one script that runs
+// its commands and moves the frontier of the node, a key on the same node: the
+// offset up to which this node has everything. A restart reads from the least
+// frontier and each node leaves out what it has. Batches of commands that can
+// be repeated at any time (SET, DEL) go without a script.
+//
+// Frontiers belong to a generation: a division of the slots among the nodes,
+// kept with the checkpoint. When slots have moved, a new generation begins
+// with the frontiers as they are, and slots that are behind their new node
+// have one of their own until the node has caught up (see frontier.go).
+type Cluster struct {
+	o           Options
+	incarnation string
+	rdbVersion  int
+	version     string
+	nodes       []*clusterNode
+	owner       [route.SlotCount]*clusterNode
+	holder      *clusterNode
+	gen         generation
+	ready       bool // all connections are good, and nothing is in doubt
+
+	now       psync.Position // of the last command taken
+	flushed   psync.Position // everything before it is in batches that were sent
+	committed psync.Position // everything before it is applied
+	advanced  time.Time      // when the frontiers were last written
+	recorded  int64          // what they say
+	force     bool
+	saved     []batchMark
+	savedNow  psync.Position
+	keys      []int
+}
+
+// clusterNode is a master of the target.
+type clusterNode struct {
+	id, addr, runID string
+	slots           route.SlotSet
+	c               *conn.Conn
+
+	tag      string
+	frontier int64
+	behind   map[int]int64 // slots with a frontier of their own, lower than the node's
+
+	chunk *chunk
+	sent  []*chunk
+
+	cur, prev, spare *nodeBatch
+}
+
+// NewCluster returns a writer that is not connected yet.
+func NewCluster(o Options) *Cluster { return &Cluster{o: o} }
+
+// Target says which server was asked for the others.
+func (t *Cluster) Target() wire.TargetStatus {
+	s := wire.TargetStatus{Type: "cluster", Version: t.version}
+	for _, n := range t.nodes {
+		s.Address += "," + n.addr
+	}
+	s.Address = strings.TrimPrefix(s.Address, ",")
+	return s
+}
+
+// Delivery of a cluster target.
+func (t *Cluster) Delivery() wire.Delivery { return wire.ExactlyOnce }
+
+// RDBVersion is the least payload version of the nodes' own DUMP.
+func (t *Cluster) RDBVersion() int { return t.rdbVersion }
+
+// Close ends all connections.
+func (t *Cluster) Close() error {
+	t.ready = false
+	for _, n := range t.nodes {
+		if n.c != nil {
+			_ = n.c.Close()
+			n.c = nil
+		}
+	}
+	return nil
+}
+
+// Take connects to all masters, waits out what passes, and returns the
+// checkpoint.
+func (t *Cluster) Take(ctx context.Context) (fence.Checkpoint, error) {
+	var b backoff
+	for {
+		ck, err := t.connect(ctx)
+		if err == nil {
+			t.o.Waiting(nil)
+			for _, n := range t.nodes {
+				n.chunk, n.sent, n.cur, n.prev = newChunk(), nil, &nodeBatch{}, nil
+			}
+			return ck, nil
+		}
+		if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
+			return fence.Checkpoint{}, err
+		}
+	}
+}
+
+// TopologyError says that the target's cluster is not whole.
+type TopologyError struct{ Reason string }
+
+func (e *TopologyError) Error() string { return "the target cluster is not usable: " + e.Reason }
+
+// connect asks for the nodes, dials the masters, takes the shard and reads
+// the frontiers.
+func (t *Cluster) connect(ctx context.Context) (fence.Checkpoint, error) {
+	_ = t.Close()
+	nodes, replicas, err := t.o.clusterNodes(ctx)
+	if err != nil {
+		return fence.Checkpoint{}, err
+	}
+	old := t.nodes
+	t.nodes = nodes
+	writers := make([]*conn.Conn, 0, len(nodes))
+	t.holder = nil
+	holderSlot := route.Slot([]byte(wire.FenceKey(t.o.Identity.Pair)))
+	for _, n := range nodes {
+		if n.c, err = conn.Dial(ctx, n.addr, t.o.Conn); err != nil {
+			return fence.Checkpoint{}, err
+		}
+		writers = append(writers, n.c)
+		for slot := range route.SlotCount {
+			if n.slots.Has(slot) {
+				t.owner[slot] = n
+			}
+		}
+		if n.slots.Has(holderSlot) {
+			t.holder = n
+		}
+		info, err := n.c.Info("server")
+		if err != nil {
+			return fence.Checkpoint{}, err
+		}
+		n.runID = info["run_id"]
+	}
+	others := t.dialReplicas(ctx, replicas)
+	defer func() {
+		for _, c := range others {
+			_ = c.Close()
+		}
+	}()
+	inc, ck, err := fence.Take(t.o.Identity, t.incarnation, t.holder.c, writers, others)
+	if err != nil {
+		return fence.Checkpoint{}, err
+	}
+	t.incarnation = inc
+	if t.rdbVersion, t.version, err = features(t.holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
+		return fence.Checkpoint{}, err
+	}
+	t.carry(old)
+	if ck.Usable() {
+		if ck.Pos.Offset, err = t.loadFrontiers(); err != nil {
+			return fence.Checkpoint{}, err
+		}
+	}
+	t.ready = true
+	return ck, nil
+}
+
+// carry hands the work of the old nodes to the new ones where they are the
+// same server.
+func (t *Cluster) carry(old []*clusterNode) {
+	for _, n := range t.nodes {
+		n.chunk, n.cur = newChunk(), &nodeBatch{}
+		for _, o := range old {
+			if o.id == n.id && o.runID == n.runID {
+				n.chunk, n.sent, n.cur, n.prev = o.chunk, o.sent, o.cur, o.prev
+			}
+		}
+	}
+}
+
+// dialReplicas reaches the other nodes, so that connections of a replicator
+// before us that wait there are ended too. A node that cannot be reached
+// cannot be written to through us; when it comes back as a replica it takes
+// no writes.
+func (t *Cluster) dialReplicas(ctx context.Context, addrs []string) []*conn.Conn {
+	var list []*conn.Conn
+	for _, a := range addrs {
+		o := t.o.Conn
+		o.DialTimeout = time.Second
+		c, err := conn.Dial(ctx, a, o)
+		if err != nil {
+			t.o.Log.Warn("a replica of the target cannot be reached", "address", a, "error", err.Error())
+			continue
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+// clusterNodes asks one node after the other for the whole cluster, until
+// one gives an answer in which every slot has a reachable owner.
+func (o *Options) clusterNodes(ctx context.Context) (masters []*clusterNode, replicas []string, err error) {
+	var errs []error
+	for _, a := range o.Addrs {
+		masters, replicas, err := o.askNodes(ctx, a)
+		if err == nil {
+			return masters, replicas, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, nil, &NoMasterError{errors.Join(errs...)}
+}
+
+func (o *Options) askNodes(ctx context.Context, addr string) (masters []*clusterNode, replicas []string, err error) {
+	c, err := conn.Dial(ctx, addr, o.Conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = c.Close() }()
+	r, err := c.Do("CLUSTER", "NODES")
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := route.ParseNodes(r.Text, addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	covered := 0
+	for i := range list {
+		n := &list[i]
+		switch {
+		case !n.Usable():
+		case n.Is("slave"):
+			replicas = append(replicas, n.Addr)
+		case n.Slots.Count() > 0:
+			covered += n.Slots.Count()
+			masters = append(masters, &clusterNode{id: n.ID, addr: n.Addr, slots: n.Slots})
+		}
+	}
+	if covered != route.SlotCount {
+		return nil, nil, &TopologyError{fmt.Sprintf("%d of %d slots have a reachable master, says %s", covered, route.SlotCount, addr)}
+	}
+	return masters, replicas, nil
+}

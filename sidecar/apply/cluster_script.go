@@ -1,0 +1,233 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+)
+
+// batchScript runs a batch and moves the frontier. It has no shebang, so keys
+// of any slot of the node may be touched (scripting compatibility since 7.0;
+// the only rule before). When a command fails, the frontier moves to the one
+// before it, and the index of the failed command is returned with its error.
+//
+// ARGV: the field that is moved, then per command: number of arguments, the
+// offset after it, the arguments.
+const batchScript = `local i,n,k,last=2,#ARGV,1,false
+local f=ARGV[1]
+local function move()
+if last then
+redis.call('HSET',KEYS[1],f,last)
+end
+end
+while i<=n do
+local c=tonumber(ARGV[i])
+local r=redis.pcall(unpack(ARGV,i+2,i+1+c))
+if type(r)=='table' and r.err and r.err~='ERR no such key' then
+move()
+return {k,r.err}
+end
+last=ARGV[i+1]
+i=i+2+c
+k=k+1
+end
+move()
+return 0`
+
+// unpackLimit is how many arguments a script can hand to one command (Lua's
+// stack, LUAI_MAXCSTACK 8000).
+const unpackLimit = 7000
+
+// script appends the EVAL of a batch.
+func (t *Cluster) script(dst []byte, n *clusterNode, b *nodeBatch) []byte {
+	args := 5
+	for i := range b.cmds {
+		args += 2 + b.cmds[i].argc
+	}
+	dst = t.scriptHead(dst, args, n, frontierOffset)
+	for i := range b.cmds {
+		dst = appendScripted(dst, &b.cmds[i], b.raw)
+	}
+	return dst
+}
+
+func (t *Cluster) scriptHead(dst []byte, args int, n *clusterNode, field string) []byte {
+	dst = append(dst, '*')
+	dst = strconv.AppendInt(dst, int64(args), 10)
+	dst = append(dst, "\r\n"...)
+	for _, a := range []string{"EVAL", batchScript, "1", t.frontierKey(n.tag), field} {
+		dst = appendBulk(dst, a)
+	}
+	return dst
+}
+
+func appendScripted(dst []byte, c *nodeCommand, raw []byte) []byte {
+	dst = appendNumber(dst, int64(c.argc))
+	dst = appendNumber(dst, c.mark)
+	return append(dst, raw[c.body:c.to]...)
+}
+
+func appendBulk(dst []byte, s string) []byte {
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(len(s)), 10)
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, s...)
+	return append(dst, "\r\n"...)
+}
+
+func appendNumber(dst []byte, n int64) []byte {
+	var digits [20]byte
+	return appendBulk(dst, string(strconv.AppendInt(digits[:0], n, 10)))
+}
+
+// scriptFailure reads {index, error} and returns the number of commands that
+// ran before it.
+func scriptFailure(r *resp.Reply, n int) (at int, err error) {
+	if r.Kind != '*' || len(r.Elems) != 2 || r.Elems[0].Int < 1 || r.Elems[0].Int > int64(n) {
+		return 0, &resp.ReadError{Err: fmt.Errorf("%w: the answer to a batch is neither 0 nor {index, error}", resp.ErrProtocol)}
+	}
+	server := resp.NewServerError(r.Elems[1].Text)
+	if strings.Contains(server.Text, "non local key") {
+		server = &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
+	}
+	return int(r.Elems[0].Int) - 1, server
+}
+
+// resolve applies commands one at a time, in the order of the stream,
+// wherever their slots are by now.
+func (t *Cluster) resolve(ctx context.Context, loose []looseCommand, cause error) error {
+	sortLoose(loose)
+	var b backoff
+	for i := 0; i < len(loose); {
+		err := cause
+		if cause == nil {
+			err = t.one(ctx, &loose[i])
+		}
+		cause = nil
+		if err == nil {
+			b = backoff{}
+			i++
+			continue
+		}
+		var read *resp.ReadError
+		if resp.IsCode(err, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN") || errors.As(err, &read) || !serverSaid(err) && transient(err) {
+			old := append([]*clusterNode(nil), t.nodes...)
+			if err := t.reconnect(ctx, err); err != nil {
+				return err
+			}
+			for _, o := range old {
+				if t.node(o.id, o.runID) == nil {
+					return ErrRewound
+				}
+			}
+			continue
+		}
+		if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
+			return err
+		}
+	}
+	t.o.Waiting(nil)
+	return nil
+}
+
+func serverSaid(err error) bool {
+	var server *resp.ServerError
+	return errors.As(err, &server)
+}
+
+// one applies one command on the node that has its slot, or, while the slot
+// is on the move, on the node that takes it over.
+func (t *Cluster) one(ctx context.Context, c *looseCommand) error {
+	n := t.owner[c.slot]
+	if n.done(c.slot, c.end) {
+		return nil
+	}
+	if n.c == nil {
+		return errGone
+	}
+	// Where is the key? A script only says "not here".
+	_, err := n.c.Do("EXISTS", c.key)
+	if resp.IsCode(err, "ASK") {
+		return t.ask(c, err)
+	}
+	if err != nil {
+		return err
+	}
+	field := frontierOffset
+	if c.mark <= n.frontier {
+		field = frontierSlot + strconv.Itoa(c.slot)
+	}
+	if err := t.run(n, n.c, c, field); err != nil {
+		return err
+	}
+	n.moved(c.slot, c.mark)
+	return nil
+}
+
+// run sends one command with its frontier over a connection to the node n.
+func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field string) error {
+	if c.direct {
+		// The frontier cannot move with it: after a crash right here it is
+		// applied again.
+		if _, err := over.Write(c.raw); err != nil {
+			return err
+		}
+		if err := resp.SkipReply(over.W); err != nil && !serverSaid(err) || transientServer(err) {
+			return err
+		}
+		_, err := over.Do("HSET", t.frontierKey(n.tag), field, strconv.FormatInt(c.mark, 10))
+		return err
+	}
+	out := t.scriptHead(nil, 5+2+c.argc, n, field)
+	out = appendScripted(out, &c.nodeCommand, c.raw)
+	if _, err := over.Write(out); err != nil {
+		return err
+	}
+	r, err := resp.ReadReply(over.W)
+	if err != nil {
+		return &resp.ReadError{Err: err}
+	}
+	if err := r.Err(); err != nil {
+		return err
+	}
+	if r.Kind == ':' {
+		return nil
+	}
+	_, err = scriptFailure(&r, 1)
+	if !transient(err) {
+		return dataError(c.raw, 0, err)
+	}
+	return err
+}
+
+func transientServer(err error) bool { return err != nil && transient(err) }
+
+// ask applies a command on the node that is importing the key's slot.
+func (t *Cluster) ask(c *looseCommand, asked error) error {
+	var server *resp.ServerError
+	if !errors.As(asked, &server) {
+		return asked
+	}
+	_, addr, ok := strings.Cut(server.Text, " ")
+	if !ok {
+		return asked
+	}
+	var to *clusterNode
+	for _, n := range t.nodes {
+		if n.addr == addr {
+			to = n
+		}
+	}
+	if to == nil || to.c == nil { // a node that had no slots when we connected
+		return &resp.ServerError{Code: "MOVED", Text: "to a node that was not known"}
+	}
+	if _, err := to.c.Do("ASKING"); err != nil {
+		return err
+	}
+	return t.run(to, to.c, c, frontierSlot+strconv.Itoa(c.slot))
+}

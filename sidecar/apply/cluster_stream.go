@@ -1,0 +1,557 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// nodeBatch is a run of commands for one node.
+type nodeBatch struct {
+	raw  []byte
+	cmds []nodeCommand
+	// plain: every command can be repeated at any time, so no script is needed.
+	plain bool
+	out   []byte // what was sent, where it is not raw
+}
+
+// nodeCommand is one command in raw.
+type nodeCommand struct {
+	from, body, to int // the framing of the array ends at body
+	argc           int
+	slot           int
+	end            int64  // offset after it
+	mark           int64  // the frontier when it has run: end, except for parts of a split command
+	key            string // only of loose commands
+	direct         bool   // a script of the source, which a script cannot run
+}
+
+// batchMark is the size of a batch at Save.
+type batchMark struct {
+	b         *nodeBatch
+	raw, cmds int
+	plain     bool
+}
+
+func (b *nodeBatch) reset() {
+	b.raw, b.cmds, b.plain = b.raw[:0], b.cmds[:0], true
+	if cap(b.raw) > 4*BatchBytes {
+		b.raw, b.out = nil, nil
+	}
+}
+
+// Resume says where the stream begins.
+func (t *Cluster) Resume(pos psync.Position) {
+	t.now, t.flushed, t.committed = pos, pos, pos
+	t.force = true
+	for _, n := range t.nodes {
+		n.prev = nil
+		n.cur.reset()
+	}
+}
+
+// Save remembers the open batches.
+func (t *Cluster) Save() {
+	t.saved = t.saved[:0]
+	for _, n := range t.nodes {
+		t.saved = append(t.saved, batchMark{n.cur, len(n.cur.raw), len(n.cur.cmds), n.cur.plain})
+	}
+	t.savedNow = t.now
+}
+
+// Rollback returns to what Save remembered.
+func (t *Cluster) Rollback() {
+	for _, m := range t.saved {
+		m.b.raw, m.b.cmds, m.b.plain = m.b.raw[:m.raw], m.b.cmds[:m.cmds], m.plain
+	}
+	t.now = t.savedNow
+}
+
+// Pass notes a position after commands without data.
+func (t *Cluster) Pass(end psync.Position) {
+	t.now = end
+	for _, n := range t.nodes {
+		if n.prev != nil || len(n.cur.cmds) > 0 {
+			return
+		}
+	}
+	t.flushed, t.committed = end, end
+}
+
+// Full reports whether a node's batch should be sent.
+func (t *Cluster) Full() bool {
+	for _, n := range t.nodes {
+		if len(n.cur.raw) >= BatchBytes || len(n.cur.cmds) >= t.o.BatchCount {
+			return true
+		}
+	}
+	return false
+}
+
+// Applied is the position up to which every node has everything.
+func (t *Cluster) Applied() psync.Position { return t.committed }
+
+// CrossSlotError says that a command of the source needs keys that are on
+// several nodes of the target.
+type CrossSlotError struct {
+	Command string
+	Key     string
+}
+
+func (e *CrossSlotError) Error() string {
+	return fmt.Sprintf("%s of key %q needs keys that are on different nodes of the target cluster; give its keys one hash tag on the source", e.Command, e.Key)
+}
+
+// Write adds one command to the batch of the node that has its slot.
+func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.Position) error {
+	if db != 0 {
+		return &DataError{Command: string(c.Args[0]), DB: db, Err: errors.New("a Redis Cluster has database 0 only")}
+	}
+	start := t.now.Offset
+	t.now = end
+	if len(c.Args) > 1 && route.ClassOf(c.Args[0]) == route.ClassPublish {
+		return t.add(ctx, c.Raw, c.Args, route.Slot(c.Args[1]), end.Offset, end.Offset)
+	}
+	var err error
+	if t.keys, err = route.Keys(t.keys[:0], c.Args); err != nil {
+		return err
+	}
+	if len(t.keys) == 0 {
+		return &route.UnknownError{Name: string(c.Args[0])}
+	}
+	slot := route.Slot(c.Args[t.keys[0]])
+	one, local := true, true
+	for _, k := range t.keys[1:] {
+		if s := route.Slot(c.Args[k]); s != slot {
+			one = false
+			local = local && t.owner[s] == t.owner[slot]
+		}
+	}
+	switch parts := splitWide(c.Args); {
+	case one && parts != nil:
+		return t.addParts(ctx, parts, slot, start, end.Offset)
+	case one:
+		return t.add(ctx, c.Raw, c.Args, slot, end.Offset, end.Offset)
+	}
+	if per, ok := route.Splittable(c.Args[0]); ok {
+		return t.addSplit(ctx, c.Args, per, start, end.Offset)
+	}
+	if !local {
+		return &CrossSlotError{Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]])}
+	}
+	return t.add(ctx, c.Raw, c.Args, slot, end.Offset, end.Offset)
+}
+
+// addSplit cuts a command into one per key. Of each node's parts only the
+// last moves the frontier: done in part, it is done again, which changes
+// nothing.
+func (t *Cluster) addSplit(ctx context.Context, args [][]byte, per int, start, end int64) error {
+	last := map[*clusterNode]int{}
+	for i, k := range t.keys {
+		last[t.owner[route.Slot(args[k])]] = i
+	}
+	keys := append([]int(nil), t.keys...)
+	for i, k := range keys {
+		parts := append([][]byte{args[0]}, args[k:k+per]...)
+		slot := route.Slot(args[k])
+		mark := start
+		if last[t.owner[slot]] == i {
+			mark = end
+		}
+		if err := t.add(ctx, appendArgs(nil, parts), parts, slot, end, mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Cluster) addParts(ctx context.Context, parts [][][]byte, slot int, start, end int64) error {
+	for i, p := range parts {
+		mark := start
+		if i == len(parts)-1 {
+			mark = end
+		}
+		if err := t.add(ctx, appendArgs(nil, p), p, slot, end, mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendArgs(dst []byte, args [][]byte) []byte {
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = string(a)
+	}
+	return resp.AppendCommand(dst, words...)
+}
+
+// add puts one command into the batch of its node, unless the node has it.
+func (t *Cluster) add(ctx context.Context, raw []byte, args [][]byte, slot int, end, mark int64) error {
+	n := t.owner[slot]
+	if n.done(slot, end) {
+		return nil
+	}
+	body := 0
+	for raw[body] != '\n' {
+		body++
+	}
+	direct := route.ClassOf(args[0]) == route.ClassEval
+	cmd := nodeCommand{body: body + 1, to: len(raw), argc: len(args), slot: slot, end: end, mark: mark, direct: direct}
+	if direct || end <= n.frontier {
+		// A slot that is behind its node catches up one command at a time,
+		// and a script of the source cannot run inside of ours.
+		if err := t.Flush(ctx, true); err != nil {
+			return err
+		}
+		return t.resolve(ctx, []looseCommand{newLoose(cmd, raw)}, nil)
+	}
+	b := n.cur
+	if len(b.cmds) == 0 {
+		b.reset()
+	}
+	at := len(b.raw)
+	b.raw = append(b.raw, raw...)
+	cmd.from, cmd.body, cmd.to = at, at+cmd.body, at+cmd.to
+	b.cmds = append(b.cmds, cmd)
+	b.plain = b.plain && repeatable(args)
+	return nil
+}
+
+// repeatable reports whether a command may be applied again at any later time
+// before the commands after it are applied again too.
+func repeatable(args [][]byte) bool {
+	switch {
+	case route.EqualFold(args[0], "set"):
+		return len(args) == 3
+	case route.EqualFold(args[0], "del"), route.EqualFold(args[0], "unlink"):
+		return true
+	}
+	return false
+}
+
+// Flush sends the open batches, each after the one before it was answered.
+func (t *Cluster) Flush(ctx context.Context, wait bool) error {
+	if err := t.answers(ctx); err != nil {
+		return err
+	}
+	if err := t.advance(ctx); err != nil {
+		return err
+	}
+	for _, n := range t.nodes {
+		if len(n.cur.cmds) > 0 {
+			t.send(n)
+		}
+	}
+	t.flushed = t.now
+	if !wait {
+		return nil
+	}
+	if err := t.answers(ctx); err != nil {
+		return err
+	}
+	return t.advance(ctx)
+}
+
+// send writes the open batch of a node. A connection that fails shows when
+// the answer is read.
+func (t *Cluster) send(n *clusterNode) {
+	b := n.cur
+	if n.cur = n.spare; n.cur == nil {
+		n.cur = &nodeBatch{}
+	}
+	n.spare = nil
+	n.cur.reset()
+	n.prev = b
+	out := b.raw
+	if !b.plain {
+		b.out = t.script(b.out[:0], n, b)
+		out = b.out
+	}
+	if n.c == nil {
+		return
+	}
+	if _, err := n.c.Write(out); err != nil {
+		_ = n.c.Close()
+		n.c = nil
+	}
+}
+
+// answers reads the answers of all batches in flight and does again, in
+// order, what was not applied.
+func (t *Cluster) answers(ctx context.Context) error {
+	var loose []looseCommand
+	var cause error
+	broken := false
+	for _, n := range t.nodes {
+		if n.prev == nil {
+			continue
+		}
+		left, err := t.answer(n)
+		var read *resp.ReadError
+		switch {
+		case err == nil:
+		case errors.As(err, &read):
+			broken, cause = true, err
+			continue
+		case transient(err):
+			cause = err
+		default:
+			return t.diverged(err)
+		}
+		loose = append(loose, left...)
+		n.spare, n.prev = n.prev, nil
+	}
+	if broken {
+		more, err := t.recover(ctx, cause)
+		if err != nil {
+			return err
+		}
+		loose = append(loose, more...)
+	}
+	if len(loose) > 0 {
+		if err := t.resolve(ctx, loose, cause); err != nil {
+			return t.diverged(err)
+		}
+	}
+	t.committed = t.flushed
+	return nil
+}
+
+// answer reads the answer to a node's batch and returns the commands that were
+// not applied.
+func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
+	if n.c == nil {
+		return nil, errGone
+	}
+	b := n.prev
+	if b.plain {
+		return b.answerPlain(n)
+	}
+	r, err := resp.ReadReply(n.c.W)
+	if err != nil {
+		return nil, &resp.ReadError{Err: err}
+	}
+	if err := r.Err(); err != nil { // the script did not start
+		if !transient(err) {
+			return nil, fmt.Errorf("running a batch at %s: %w", n.addr, err)
+		}
+		return b.loose(0), err
+	}
+	if r.Kind == ':' {
+		n.moved(b.cmds[0].slot, b.cmds[len(b.cmds)-1].mark)
+		return nil, nil
+	}
+	at, err := scriptFailure(&r, len(b.cmds))
+	if at > 0 {
+		n.moved(b.cmds[at-1].slot, b.cmds[at-1].mark)
+	}
+	if !transient(err) {
+		return nil, dataError(b.raw, at, err)
+	}
+	return b.loose(at), err
+}
+
+func (b *nodeBatch) answerPlain(n *clusterNode) (left []looseCommand, first error) {
+	for i := range b.cmds {
+		err := resp.SkipReply(n.c.W)
+		if err == nil {
+			continue
+		}
+		var broken *resp.ReadError
+		if errors.As(err, &broken) {
+			return nil, err
+		}
+		if !transient(err) {
+			return nil, dataError(b.raw, i, err)
+		}
+		if first == nil {
+			first = err
+		}
+		left = append(left, b.take(i))
+	}
+	return left, first
+}
+
+// looseCommand is a command outside of a batch.
+type looseCommand struct {
+	nodeCommand
+	raw []byte
+}
+
+func (b *nodeBatch) take(i int) looseCommand {
+	c := b.cmds[i]
+	raw := b.raw[c.from:c.to]
+	c.body -= c.from
+	c.to -= c.from
+	c.from = 0
+	return newLoose(c, raw)
+}
+
+// newLoose copies a command out of its buffer and finds its first key.
+func newLoose(c nodeCommand, raw []byte) looseCommand {
+	l := looseCommand{c, append([]byte(nil), raw...)}
+	args := parseArgs(l.raw)
+	if keys, err := route.Keys(nil, args); err == nil && len(keys) > 0 {
+		l.key = string(args[keys[0]])
+	} else if len(args) > 1 {
+		l.key = string(args[1]) // a channel
+	}
+	return l
+}
+
+// loose returns copies of the commands from i on.
+func (b *nodeBatch) loose(i int) []looseCommand {
+	var list []looseCommand
+	for ; i < len(b.cmds); i++ {
+		list = append(list, b.take(i))
+	}
+	return list
+}
+
+// recover connects again after a lost connection and returns the commands in
+// flight that were not applied.
+func (t *Cluster) recover(ctx context.Context, cause error) ([]looseCommand, error) {
+	old := append([]*clusterNode(nil), t.nodes...)
+	if err := t.reconnect(ctx, cause); err != nil {
+		return nil, err
+	}
+	for _, o := range old {
+		if t.node(o.id, o.runID) == nil {
+			// A failover: what the old master had acknowledged, and did not
+			// note in a frontier, may be lost.
+			return nil, ErrRewound
+		}
+	}
+	var loose []looseCommand
+	for _, n := range t.nodes {
+		if n.prev == nil {
+			continue
+		}
+		for i, c := range n.prev.cmds {
+			if o := t.owner[c.slot]; !o.done(c.slot, c.end) {
+				loose = append(loose, n.prev.take(i))
+			}
+		}
+		n.spare, n.prev = n.prev, nil
+	}
+	return loose, nil
+}
+
+func (t *Cluster) node(id, runID string) *clusterNode {
+	for _, n := range t.nodes {
+		if n.id == id && n.runID == runID {
+			return n
+		}
+	}
+	return nil
+}
+
+// reconnect takes the shard again, until it works. Open batches are divided
+// anew.
+func (t *Cluster) reconnect(ctx context.Context, cause error) error {
+	var b backoff
+	err := cause
+	for {
+		if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
+			return err
+		}
+		var ck fence.Checkpoint
+		if ck, err = t.connect(ctx); err != nil {
+			continue
+		}
+		if !ck.Usable() {
+			return ErrRewound
+		}
+		t.o.Waiting(nil)
+		t.divide()
+		return nil
+	}
+}
+
+// divide puts the commands of the open batches to the nodes that have their
+// slots now.
+func (t *Cluster) divide() {
+	var all []looseCommand
+	for _, n := range t.nodes {
+		all = append(all, n.cur.loose(0)...)
+		n.cur.reset()
+	}
+	sortLoose(all)
+	for _, c := range all {
+		b := t.owner[c.slot].cur
+		at := len(b.raw)
+		b.raw = append(b.raw, c.raw...)
+		c.from, c.body, c.to = at, at+c.body, at+c.to
+		b.cmds = append(b.cmds, c.nodeCommand)
+		b.plain = false
+	}
+}
+
+func sortLoose(all []looseCommand) {
+	sort.SliceStable(all, func(i, k int) bool { return all[i].end < all[k].end })
+}
+
+// advance writes the frontier of every node, at most once a second and only
+// while nothing is in flight.
+func (t *Cluster) advance(ctx context.Context) error {
+	if !t.force && (t.committed.Offset <= t.recorded || time.Since(t.advanced) < time.Second) {
+		return nil
+	}
+	for {
+		err := t.writeFrontiers()
+		if err == nil {
+			t.force = false
+			t.recorded, t.advanced = t.committed.Offset, time.Now()
+			return nil
+		}
+		if !transient(err) {
+			return err
+		}
+		if _, err := t.recover(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Cluster) writeFrontiers() error {
+	offset := strconv.FormatInt(t.committed.Offset, 10)
+	for _, n := range t.nodes {
+		if n.c == nil {
+			return errGone
+		}
+		// committed covers every slot, also those that were behind; what the
+		// node has beyond it stays.
+		if t.committed.Offset >= n.frontier {
+			if _, err := n.c.Do("HSET", t.frontierKey(n.tag), frontierOffset, offset); err != nil {
+				return err
+			}
+			n.frontier, n.behind = t.committed.Offset, nil
+		}
+	}
+	key := wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard)
+	_, err := t.holder.c.Do(append([]string{"HSET", key}, fence.Fields(t.o.Identity, t.committed, t.o.Seen())...)...)
+	return err
+}
+
+// diverged makes a refused command void the checkpoint.
+func (t *Cluster) diverged(err error) error {
+	var data *DataError
+	if !errors.As(err, &data) || t.holder == nil || t.holder.c == nil {
+		return err
+	}
+	key := wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard)
+	if _, markErr := t.holder.c.Do(append([]string{"HSET", key}, fence.FullFields(t.o.Identity)...)...); markErr != nil {
+		return errors.Join(err, fmt.Errorf("marking the target as incomplete: %w", markErr))
+	}
+	return err
+}
