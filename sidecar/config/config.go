@@ -97,7 +97,11 @@ func Parse(path, text string) (*Config, error) {
 			return nil, &FileError{Path: path, Msg: fmt.Sprintf("line %d: not valid TOML near key %q: %s",
 				pe.Position.Line, pe.LastKey, redactQuotes(pe.Message))}
 		}
-		return nil, &FileError{Path: path, Msg: redactQuotes(err.Error())}
+		key := ""
+		if m := lastKey.FindStringSubmatch(err.Error()); m != nil {
+			key = m[1]
+		}
+		return nil, &FileError{Path: path, Key: key, Msg: redactQuotes(lastKey.ReplaceAllString(err.Error(), ""))}
 	}
 	if un := meta.Undecoded(); len(un) > 0 {
 		key := un[0].String()
@@ -115,6 +119,9 @@ func Parse(path, text string) (*Config, error) {
 	}
 	return c, nil
 }
+
+// lastKey is how the TOML library names the key of a value of a wrong type.
+var lastKey = regexp.MustCompile(` ?\(last key "([^"]*)"\)`)
 
 var quoted = regexp.MustCompile(`"[^"]*"|'[^']*'`)
 

@@ -33,7 +33,7 @@ func knownKeys() []string {
 // nearest returns the known key that is fewest edits away from key, or "" when
 // none is close. Keys of the same table are preferred.
 func nearest(key string, known []string) string {
-	best, bestDist := "", 1+len(key)/3
+	best, bestDist := "", 2+len(key)/3
 	table, last, _ := strings.Cut(key, ".")
 	for _, k := range known {
 		d := distance(key, k)
