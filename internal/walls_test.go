@@ -122,7 +122,7 @@ var walls = []struct {
 		"pure packages get objects and answers, and return decisions",
 	},
 	{
-		"client-go", func(p string) bool { return !in(p, "internal/kube", "cmd/kubectl-redis_sync") }, false,
+		"client-go", func(p string) bool { return !in(p, "internal/kube", "internal/testkube", "cmd/kubectl-redis_sync") }, false,
 		func(d string) bool { return in(d, "k8s.io/client-go") },
 		"only internal/kube talks to API servers",
 	},
@@ -142,8 +142,8 @@ var walls = []struct {
 		"nothing imports the test tree",
 	},
 	{
-		"shipped packages", func(p string) bool { return !in(p, "internal/testredis") }, false,
-		func(d string) bool { return in(d, "internal/testredis") || d == "testing" },
+		"shipped packages", func(p string) bool { return !in(p, "internal/testredis", "internal/testkube") }, false,
+		func(d string) bool { return in(d, "internal/testredis", "internal/testkube") || d == "testing" },
 		"what starts servers for tests belongs into tests",
 	},
 }
