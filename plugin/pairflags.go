@@ -36,7 +36,6 @@ type definitionFlags struct {
 	access        string
 	nodeAddresses map[string]string
 	image         string
-	protect       string
 
 	cmd *cobra.Command
 }
@@ -54,7 +53,6 @@ func (f *definitionFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.access, "access", "", "how the target's site reaches the source: NodePort, ClusterIP, LoadBalancer (default: ClusterIP inside one cluster, else NodePort)")
 	flags.StringToStringVar(&f.nodeAddresses, "node-address", nil, "address of the nodes of a site as the other site sees it, SITE=ADDRESS (repeatable)")
 	flags.StringVar(&f.image, "image", "", "image of the replicators (default: the one of this version)")
-	flags.StringVar(&f.protect, "protect-standby", "", "how the standby is kept from other writers: acl or none")
 	cmd.MarkFlagsMutuallyExclusive("filename", "source")
 	cmd.MarkFlagsMutuallyExclusive("filename", "target")
 	cmd.MarkFlagsRequiredTogether("source", "target")
@@ -122,9 +120,6 @@ func (f *definitionFlags) adjust(spec *pair.Spec) {
 	}
 	if changed("image") {
 		spec.Replicator.Image = f.image
-	}
-	if changed("protect-standby") {
-		spec.ProtectStandby = pair.ProtectStandby(f.protect)
 	}
 	for i := range spec.Sites {
 		site := &spec.Sites[i]

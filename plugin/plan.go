@@ -113,7 +113,7 @@ func (o *Options) observe(ctx context.Context, name string, definition *definiti
 	if request.Definition, err = definition.definition(name); err != nil {
 		return nil, nil, err
 	}
-	request.Adjust = definition.adjust
+	request.FromFile, request.Adjust = definition.file != "", definition.adjust
 	session, err := execute.Open(ctx, o.connector(), request)
 	if err != nil {
 		return nil, nil, err

@@ -36,12 +36,12 @@ func printPlan(o *Options, r *execute.PlanReport, wide bool) error {
 	if err := o.printFindings(r.Findings, wide); err != nil {
 		return err
 	}
-	copying := "nothing in full: the replicators go on from their checkpoints"
+	copying := "nothing in full, the replicators go on from their checkpoints"
 	if r.FullCopy {
-		copying = fmt.Sprintf("%d keys, %s in memory", r.SourceKeys, bytesText(r.SourceBytes))
+		copying = fmt.Sprintf("%d keys, %s in memory; the target holds %d keys", r.SourceKeys, bytesText(r.SourceBytes), r.TargetKeys)
 	}
-	_, err := fmt.Fprintf(o.Out, "\nTo copy: %s. The target holds %d other keys; keys that only it has: %s.\nPlan: %d to create, %d to change, %d to delete, %d as they should be.\n",
-		copying, r.TargetKeys, r.StaleKeys, r.Counts.Create, r.Counts.Update, r.Counts.Delete, r.Counts.None)
+	_, err := fmt.Fprintf(o.Out, "\nTo copy: %s. Keys that only the target has: %s.\nPlan: %d to create, %d to change, %d to delete, %d as they should be.\n",
+		copying, r.StaleKeys, r.Counts.Create, r.Counts.Update, r.Counts.Delete, r.Counts.None)
 	return err
 }
 

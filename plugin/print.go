@@ -157,4 +157,3 @@ func bytesText(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %s", size, unit)
 }
-

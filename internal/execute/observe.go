@@ -48,6 +48,9 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 	if err := w.checkDistinct(); err != nil {
 		return nil, err
 	}
+	if err := w.checkOnlyStandby(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.listOwned(ctx); err != nil {
 		return nil, err
 	}
@@ -99,6 +102,32 @@ func (w *World) checkDistinct() error {
 	return fault.Refuse("name two different instances",
 		"the target is the source itself: sites %s and %s are both %s in the cluster of context %q",
 		a.Party.Site.Name, b.Party.Site.Name, a.Instance.Ref(), a.Party.Site.Context)
+}
+
+// checkOnlyStandby refuses a target that another pair writes to: two sources
+// would overwrite each other there.
+func (w *World) checkOnlyStandby(ctx context.Context) error {
+	target := w.Target.Party
+	records, err := target.Cluster.ConfigMaps(ctx, target.Site.Namespace, pair.LabelManagedBy+"="+pair.ManagedBy)
+	if err != nil {
+		return fmt.Errorf("looking for other pairs: %w", err)
+	}
+	for i := range records {
+		name := records[i].Labels[pair.LabelPair]
+		if name == w.Session.Name || records[i].Name != pair.RecordName(name) {
+			continue
+		}
+		other, err := decodeRecord(&records[i], target.Site.Name)
+		if err != nil {
+			return err
+		}
+		state := other.Body.Sites[other.Standby()]
+		if state.Cluster.Same(target.ID) && state.Namespace == target.Site.Namespace && state.Instance == w.Target.Instance.Name {
+			return fault.Refuse("choose another target, or delete pair "+name,
+				"site %s: instance %s is the standby of pair %s already", target.Site.Name, w.Target.Instance.Name, name)
+		}
+	}
+	return nil
 }
 
 // samePlace tells whether both sites share a namespace of one cluster.

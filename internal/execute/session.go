@@ -22,8 +22,10 @@ type Connector func(site, kubeconfig, context, namespace string) (*kube.Client, 
 type Request struct {
 	Name string
 	// Definition, where given, comes from a file or from --source and
-	// --target; else the record is all there is.
+	// --target; else the record is all there is. A file says everything;
+	// otherwise settings that the record has are kept.
 	Definition *pair.Spec
+	FromFile   bool
 	// Adjust changes the spec as flags of the command line ask for.
 	Adjust func(*pair.Spec)
 	// SiteContexts and SiteKubeconfigs say, by site name, how this machine
@@ -139,6 +141,11 @@ func (s *Session) connectAll(ctx context.Context, connect Connector, req Request
 		if err := s.checkIdentity(req.Definition != nil); err != nil {
 			return err
 		}
+		if req.Definition != nil && !req.FromFile {
+			if err := s.keepSettings(); err != nil {
+				return err
+			}
+		}
 	}
 	if req.Adjust != nil {
 		req.Adjust(&s.Spec)
@@ -209,6 +216,28 @@ func (s *Session) checkIdentity(redefined bool) error {
 				"context %q is not the cluster that site %s of pair %s is in", party.Site.Context, name, s.Name)
 		}
 	}
+	return nil
+}
+
+// keepSettings takes what --source and --target do not say from the record. They
+// do say who is the primary, which only a switch can change.
+func (s *Session) keepSettings() error {
+	if named := s.Spec.PreferredPrimary; named != s.Record.Primary {
+		return fault.Refuse("give the present primary as --source, or only the name of the pair",
+			"pair %s exists, and its primary is site %s, not %s", s.Name, s.Record.Primary, named)
+	}
+	recorded := s.Record.Body.Spec
+	recorded.Sites = slices.Clone(recorded.Sites)
+	for i := range recorded.Sites {
+		site := &recorded.Sites[i]
+		now := s.Parties[site.Name].Site
+		site.Context, site.Kubeconfig = now.Context, now.Kubeconfig
+		if now.Instance.Kind != "" {
+			site.Instance.Kind = now.Instance.Kind
+		}
+		s.Parties[site.Name].Site = *site
+	}
+	s.Spec = recorded
 	return nil
 }
 

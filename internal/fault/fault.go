@@ -73,13 +73,23 @@ func ExitCode(err error) int {
 	return CodeError
 }
 
-// Remedy finds the first remedy in the chain of an error.
+// Remedy finds the first remedy in the tree of an error.
 func Remedy(err error) string {
-	for err != nil {
-		if r, ok := err.(interface{ Remedy() string }); ok && r.Remedy() != "" { //nolint:errorlint // walks the chain itself
-			return r.Remedy()
+	if err == nil {
+		return ""
+	}
+	if r, ok := err.(interface{ Remedy() string }); ok && r.Remedy() != "" { //nolint:errorlint // walks the tree itself
+		return r.Remedy()
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // walks the tree itself
+	case interface{ Unwrap() error }:
+		return Remedy(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapper.Unwrap() {
+			if remedy := Remedy(inner); remedy != "" {
+				return remedy
+			}
 		}
-		err = errors.Unwrap(err)
 	}
 	return ""
 }

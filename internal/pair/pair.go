@@ -113,8 +113,9 @@ type ProtectStandby string
 
 // The ways to protect a standby.
 const (
-	ProtectACL  ProtectStandby = "acl"  // default: where the server has ACLs
-	ProtectNone ProtectStandby = "none" // not at all
+	ProtectUnset ProtectStandby = ""     // what this version can do, which is nothing yet
+	ProtectACL   ProtectStandby = "acl"  // only the replicators may write, where the server has ACLs
+	ProtectNone  ProtectStandby = "none" // not at all, by choice
 )
 
 // Replicator tunes the replicator's Deployment and sync.toml.

@@ -67,8 +67,5 @@ func (p Pair) Default() Pair {
 	if p.Spec.PreferredPrimary == "" && len(sites) > 0 {
 		p.Spec.PreferredPrimary = sites[0].Name
 	}
-	if p.Spec.ProtectStandby == "" {
-		p.Spec.ProtectStandby = ProtectACL
-	}
 	return p
 }

@@ -134,9 +134,11 @@ func (s StaleKeys) check() error {
 func (s Spec) checkEnums() error {
 	var errs []error
 	switch s.ProtectStandby {
-	case ProtectACL, ProtectNone:
+	case ProtectUnset, ProtectNone:
+	case ProtectACL:
+		errs = append(errs, fmt.Errorf("spec.protectStandby %s: this version cannot protect a standby; leave the key out", ProtectACL))
 	default:
-		errs = append(errs, fmt.Errorf("spec.protectStandby %q: expected %s or %s", s.ProtectStandby, ProtectACL, ProtectNone))
+		errs = append(errs, fmt.Errorf("spec.protectStandby %q: expected %s", s.ProtectStandby, ProtectNone))
 	}
 	switch s.Replicator.LogLevel {
 	case "", "debug", "info", "warn":

@@ -31,12 +31,17 @@ const (
 	fileTargetKey        = "target-tls.key"
 )
 
-// Room on disk: what a source may be ahead of its target, and what the marks
-// of a sweep need beside it.
+// Room for what a source may be ahead of its target, in memory and on disk, and
+// for what the marks of a sweep need beside it.
 const (
-	defaultSpoolDisk = 4 << 30
-	spoolReserve     = 256 << 20
+	defaultSpoolMemory = 16 << 20
+	defaultSpoolDisk   = 4 << 30
+	spoolReserve       = 256 << 20
 )
+
+// drainSeconds bounds what a replicator does after SIGTERM; its pod's grace
+// period is longer.
+const drainSeconds = 10
 
 func (l Link) replicator(ordinal int) ([]*unstructured.Unstructured, error) {
 	name := pair.ReplicatorName(l.Pair, l.Target.Site.Name, ordinal)
@@ -165,10 +170,11 @@ func (l Link) advanced() wire.SyncAdvanced {
 		PipelineCountLimit:   1024,
 		TargetMaxQuerybufLen: 1024_000_000,
 		TargetMaxBulkLen:     512_000_000,
-		SpoolMemory:          tuning.SpoolMemoryBytes,
+		SpoolMemory:          orDefault(tuning.SpoolMemoryBytes, defaultSpoolMemory),
 		SpoolDisk:            orDefault(tuning.SpoolDiskBytes, defaultSpoolDisk),
 		MaxBytesPerSec:       tuning.MaxBytesPerSecond,
 		MaxCommandsPerS:      tuning.MaxCommandsPerSecond,
+		DrainSeconds:         drainSeconds,
 	}
 }
 
