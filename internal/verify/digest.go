@@ -105,8 +105,8 @@ func writeFields(h hash.Hash, fields []string) {
 }
 
 // window chooses how many elements to ask for at once, so that a reply stays
-// near the byte budget whatever the elements' size: it starts small, and
-// doubles or halves by what came.
+// near the byte budget whatever the elements' size: it starts with one, and
+// grows or shrinks by what came.
 type window struct{ count int64 }
 
 const (
@@ -114,7 +114,7 @@ const (
 	maxWindow   = 4096
 )
 
-func newWindow() *window { return &window{count: 16} }
+func newWindow() *window { return &window{count: 1} }
 
 func (w *window) took(members []string) {
 	size := 0
@@ -124,6 +124,8 @@ func (w *window) took(members []string) {
 	switch {
 	case size > replyBudget:
 		w.count = max(1, w.count*replyBudget/int64(size))
+	case size < replyBudget/8:
+		w.count = min(maxWindow, w.count*4)
 	case size < replyBudget/2:
 		w.count = min(maxWindow, w.count*2)
 	}

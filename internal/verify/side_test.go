@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
@@ -12,9 +13,11 @@ import (
 // testNode runs pipelines over connections of its own, a new one when none is
 // free.
 type testNode struct {
-	server *testredis.Server
-	mu     sync.Mutex
-	free   []*testredis.Client
+	server  *testredis.Server
+	largest atomic.Int64 // bytes of the replies to one pipeline
+
+	mu   sync.Mutex
+	free []*testredis.Client
 }
 
 func (n *testNode) Name() string { return n.server.Addr }
@@ -32,6 +35,9 @@ func (n *testNode) Pipeline(_ context.Context, db int, commands [][]string) ([]a
 		_ = c.Close() // the first error is the one to report
 		return nil, err
 	}
+	if size := replySize(replies); size > n.largest.Load() {
+		n.largest.Store(size)
+	}
 	if db != 0 {
 		replies = replies[1:]
 		if _, err := c.Do("SELECT", "0"); err != nil {
@@ -42,6 +48,20 @@ func (n *testNode) Pipeline(_ context.Context, db int, commands [][]string) ([]a
 	n.free = append(n.free, c)
 	n.mu.Unlock()
 	return replies, nil
+}
+
+func replySize(reply any) int64 {
+	switch v := reply.(type) {
+	case string:
+		return int64(len(v))
+	case []any:
+		size := int64(0)
+		for _, member := range v {
+			size += replySize(member)
+		}
+		return size
+	}
+	return 8
 }
 
 func (n *testNode) take() (*testredis.Client, error) {

@@ -321,6 +321,20 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestRepliesAreBounded: however large the data, no reply is.
+func TestRepliesAreBounded(t *testing.T) {
+	a := testredis.Start(t)
+	a.Do(t, "EVAL", `for i = 1, 20 do redis.call('RPUSH', 'list', string.rep('y', 2000000)) end
+		for i = 1, 100000 do redis.call('HSET', 'hash', 'field' .. i, string.rep('x', 300)) end
+		for i = 1, 500 do redis.call('SET', 'string' .. i, string.rep('z', 100000)) end
+		redis.call('SET', 'huge', string.rep('z', 60000000))`, "0")
+	side := single("a", a)
+	want(t, compare(t, side, side, quick), 0, 0, 0, 0)
+	if largest := side.Nodes[0].(*testNode).largest.Load(); largest > 5<<20 {
+		t.Errorf("one pipeline brought %d bytes", largest)
+	}
+}
+
 func TestEscapedNamesAndNoValues(t *testing.T) {
 	a, b := testredis.Start(t), testredis.Start(t)
 	a.Do(t, "SET", "\x1b[31mred\r\n", "topsecret")
