@@ -1,6 +1,6 @@
 // Package e2e drives the real plugin against two real Kubernetes clusters with
 // Redis in them. It runs when E2E=1 is set, as root; E2E_DOWN=1 removes the
-// clusters at the end.
+// clusters at the end, E2E_NAMESPACE puts the instances beside those of a demo.
 package e2e
 
 import (
@@ -101,6 +101,9 @@ func open(t *testing.T, world *harness.World, scenarioName, pair string) *scene 
 	scenario, err := sites.Find(scenarioName)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if scenarioName == "default" {
+		scenario = scenario.In(os.Getenv("E2E_NAMESPACE"))
 	}
 	s := &scene{world: world, scenario: scenario}
 	s.pair = harness.Pair{Name: pair, Source: scenario.Placements[0], Target: scenario.Placements[1]}

@@ -49,3 +49,15 @@ func Find(name string) (Scenario, error) {
 	sort.Strings(names)
 	return Scenario{}, fmt.Errorf("scenario %q: there are %s", name, strings.Join(names, ", "))
 }
+
+// In returns the scenario with all instances in another namespace; "" keeps
+// them where they are.
+func (s Scenario) In(namespace string) Scenario {
+	out := Scenario{Name: s.Name, Placements: append([]Placement(nil), s.Placements...)}
+	for i := range out.Placements {
+		if namespace != "" {
+			out.Placements[i].Namespace = namespace
+		}
+	}
+	return out
+}

@@ -10,7 +10,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"sort"
 	"syscall"
 	"time"
@@ -146,6 +148,10 @@ func compare(ctx context.Context, w *harness.World, pair harness.Pair) error {
 }
 
 func usage(w *harness.World, pair harness.Pair) string {
+	path := w.BinDir()
+	if found, err := exec.LookPath("kubectl"); err != nil || found != w.Kubectl {
+		path += string(os.PathListSeparator) + filepath.Dir(w.Kubectl)
+	}
 	return fmt.Sprintf(`Both clusters are up. To use them from this shell:
 
   export PATH=%s:$PATH
@@ -155,6 +161,6 @@ func usage(w *harness.World, pair harness.Pair) string {
   kubectl redis-sync delete %s --context %s -n %s
 
 make demo-down removes the clusters.
-`, w.BinDir(), w.Kubeconfig, pair.Name, pair.Target.Site, pair.Target.Namespace, pair.Source.Site, pair.Source.Namespace,
+`, path, w.Kubeconfig, pair.Name, pair.Target.Site, pair.Target.Namespace, pair.Source.Site, pair.Source.Namespace,
 		pair.Name, pair.Target.Site, pair.Target.Namespace)
 }

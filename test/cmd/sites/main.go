@@ -40,6 +40,7 @@ func main() {
 	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), usage); flag.PrintDefaults() }
 	kubeconfig := flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "file with a context for each site")
 	scenario := flag.String("scenario", "default", "default or daocloud")
+	namespace := flag.String("namespace", "", "put the instances there instead of where the scenario has them")
 	site := flag.String("site", "", "only this site")
 	keys := flag.Int("keys", 5000, "keys that load writes beside the corner cases")
 	rate := flag.Int("rate", 300, "steps of live writers a second")
@@ -49,7 +50,7 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	run := runner{kubeconfig: *kubeconfig, scenario: *scenario, site: *site, keys: *keys, rate: *rate}
+	run := runner{kubeconfig: *kubeconfig, scenario: *scenario, namespace: *namespace, site: *site, keys: *keys, rate: *rate}
 	if err := run.verb(ctx, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -57,8 +58,9 @@ func main() {
 }
 
 type runner struct {
-	kubeconfig, scenario, site string
-	keys, rate                 int
+	kubeconfig, scenario, namespace, site string
+
+	keys, rate int
 }
 
 func (r runner) verb(ctx context.Context, verb string) error {
@@ -66,6 +68,7 @@ func (r runner) verb(ctx context.Context, verb string) error {
 	if err != nil {
 		return err
 	}
+	scenario = scenario.In(r.namespace)
 	type job struct {
 		p sites.Placement
 		c *sites.Cluster
