@@ -2,10 +2,12 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -225,19 +227,31 @@ func (p *podConn) watchErrors(stream httpstream.Stream, onError func()) {
 // Read reports the API server's reason when the far side refused.
 func (p *podConn) Read(b []byte) (int, error) {
 	n, err := p.Conn.Read(b)
-	if err == nil || n > 0 {
-		return n, err
+	return n, p.explain(err)
+}
+
+// Write reports the API server's reason when the far side refused.
+func (p *podConn) Write(b []byte) (int, error) {
+	n, err := p.Conn.Write(b)
+	return n, p.explain(err)
+}
+
+// explain replaces the end of the connection by its reason, which may come
+// just after it.
+func (p *podConn) explain(err error) error {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
 	}
-	wait := time.NewTimer(200 * time.Millisecond) // the reason may come just after the end of the data
+	wait := time.NewTimer(200 * time.Millisecond)
 	defer wait.Stop()
 	select {
 	case <-p.refused:
 		if p.reason != "" {
-			return n, p.client.wrap(&ForwardError{Address: string(p.addr), Reason: p.reason}, "port-forward")
+			return p.client.wrap(&ForwardError{Address: string(p.addr), Reason: p.reason}, "port-forward")
 		}
 	case <-wait.C:
 	}
-	return n, err
+	return err
 }
 
 func (p *podConn) LocalAddr() net.Addr  { return podAddr("port-forward") }

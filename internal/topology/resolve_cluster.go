@@ -30,11 +30,12 @@ func (i *Instance) resolveCluster(answers Answers) {
 		i.find(SeverityError, "instance "+i.Ref(), "", "no pod gave an answer to CLUSTER NODES")
 		return
 	}
-	i.nodeIDs(views)
+	own := i.nodeIDs(views)
 	nodes, ok := i.majorityView(views)
 	if !ok {
 		return
 	}
+	nodes = withOwnWords(nodes, own)
 	i.placeNodes(nodes)
 	i.shardsOf(nodes)
 	i.noteMoving(nodes)
@@ -42,16 +43,34 @@ func (i *Instance) resolveCluster(answers Answers) {
 	i.checkRoles(answers)
 }
 
-// nodeIDs takes each pod's own id from the line that it marks as "myself".
-func (i *Instance) nodeIDs(views map[string][]ClusterNode) {
+// nodeIDs takes each pod's own id from the line that it marks as "myself",
+// and returns these lines by id.
+func (i *Instance) nodeIDs(views map[string][]ClusterNode) map[string]ClusterNode {
+	own := map[string]ClusterNode{}
 	for n := range i.Pods {
 		p := &i.Pods[n]
 		for _, node := range views[p.Name] {
 			if node.Has("myself") {
 				p.NodeID = node.ID
+				own[node.ID] = node
 			}
 		}
 	}
+	return own
+}
+
+// withOwnWords corrects the view of the majority by what nodes without slots
+// say of themselves: that a node replicates, and whom, it knows first, and the
+// news travels by gossip. Who owns slots stays with the majority.
+func withOwnWords(nodes []ClusterNode, own map[string]ClusterNode) []ClusterNode {
+	out := slices.Clone(nodes)
+	for n := range out {
+		said, ok := own[out[n].ID]
+		if ok && said.Has("slave") && len(out[n].Slots) == 0 && out[n].usable() {
+			out[n].Flags, out[n].Master = said.Flags, said.Master
+		}
+	}
+	return out
 }
 
 // majorityView picks the slot map that most nodes agree on. A node that was

@@ -100,6 +100,24 @@ func TestMinorityViewIsOutvoted(t *testing.T) {
 	}
 }
 
+// TestGossipLags: the others take a new replica for a master without slots
+// until they have heard of it; it knows itself.
+func TestGossipLags(t *testing.T) {
+	inst := fixture(t, fixtureCluster)
+	text := readText(t, "cluster-nodes-redis-a-healthy.txt")
+	const line = "slave a1b2c30000000000000000000000000000000107"
+	if !strings.Contains(text, line) {
+		t.Fatal("the fixture has changed")
+	}
+	answers := clusterAnswers(t, inst, strings.Replace(text, line, "master -", 1))
+	fresh := clusterAnswers(t, inst, text)
+	answers.Pods["redis-a-follower-1"] = fresh.Pods["redis-a-follower-1"]
+	got := Resolve(inst, answers)
+	if len(got.Findings) != 0 || fmt.Sprint(got.Shards[1].Replicas) != "[redis-a-follower-1]" || got.Pod("redis-a-follower-1").Role != RoleReplica {
+		t.Errorf("got %+v, %+v", got.Shards[1], got.Findings)
+	}
+}
+
 func TestMasterWithoutSlotsIsNoShard(t *testing.T) {
 	inst := fixture(t, fixtureCluster)
 	answers := clusterAnswers(t, inst, readText(t, "cluster-nodes-redis-a-after-failover.txt"))
