@@ -69,6 +69,7 @@ func (r *Replicator) prepare(ctx context.Context, sess *psync.Session, establish
 		}
 		s.InSync, s.Complete = false, false
 		s.FullSync.Running, s.FullSync.Keys, s.FullSync.Bytes, s.FullSync.StaleKeys = true, 0, 0, 0
+		s.FullSync.TotalKeys = 0
 		s.FullSync.TotalBytes = sess.Size
 		s.FullSync.Count++
 		s.FullSync.Reason = r.why

@@ -1,0 +1,112 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
+)
+
+// TestSourceFailover attaches to the replica, loses it, and follows a
+// promotion: never with a second full copy.
+func TestSourceFailover(t *testing.T) {
+	a := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	b := testredis.StartReplica(t, a, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	c := testredis.StartReplica(t, a, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	dst := testredis.Start(t, debugArgs()...)
+	fence(t, dst)
+	rnd := rand.New(rand.NewPCG(1, 9))
+	writeSome(t, a, rnd, 500)
+	r := start(t, link{slots: "0-16383", sources: []string{a.Addr, b.Addr, c.Addr}, target: "address = " + strconv.Quote(dst.Addr)})
+	s := r.waitInSync(t)
+	if s.Source.Role != "slave" {
+		t.Errorf("attached to the %s at %s while a replica was there", s.Source.Role, s.Source.Address)
+	}
+	first, other := b, c
+	if s.Source.Address == c.Addr {
+		first, other = c, b
+	}
+	first.Kill() // the replica that it is attached to
+	writeSome(t, a, rnd, 500)
+	testredis.Eventually(t, 30*time.Second, "another pod", func() bool {
+		s = r.Status().Get()
+		return s.InSync && s.Source.Address != first.Addr
+	})
+	// The master dies, the other replica is promoted.
+	testredis.Eventually(t, 10*time.Second, "the replica to have everything", func() bool {
+		return infoField(t, a, "master_repl_offset") == infoField(t, other, "master_repl_offset")
+	})
+	a.Kill()
+	other.Do(t, "REPLICAOF", "NO", "ONE")
+	writeSome(t, other, rnd, 500)
+	testredis.Eventually(t, 30*time.Second, "the promoted pod", func() bool {
+		s = r.Status().Get()
+		return s.InSync && s.Source.Address == other.Addr && s.Source.Role == "master"
+	})
+	compare(t, contents(t, other), contents(t, dst))
+	if s.FullSync.Count != 1 || s.FullSync.Partial < 2 {
+		t.Errorf("%d full and %d partial resyncs, want 1 and at least 2", s.FullSync.Count, s.FullSync.Partial)
+	}
+	r.finish(t)
+}
+
+func infoField(t *testing.T, s *testredis.Server, name string) string {
+	t.Helper()
+	for _, line := range splitLines(s.Do(t, "INFO", "replication").(string)) {
+		if len(line) > len(name) && line[:len(name)+1] == name+":" {
+			return line[len(name)+1:]
+		}
+	}
+	t.Fatalf("INFO replication has no %s", name)
+	return ""
+}
+
+func splitLines(s string) []string {
+	var out []string
+	start := 0
+	for i := range len(s) {
+		if s[i] == '\r' {
+			out = append(out, s[start:i])
+			start = i + 2
+		}
+	}
+	return out
+}
+
+// TestSentinelTargetFailover kills the target's master under writes: Sentinel
+// promotes the replica, and nothing is lost or doubled.
+func TestSentinelTargetFailover(t *testing.T) {
+	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	m := testredis.Start(t, debugArgs()...)
+	rep := testredis.StartReplica(t, m, debugArgs()...)
+	sen := testredis.StartSentinel(t, m, "mymaster")
+	sen.Do(t, "SENTINEL", "SET", "mymaster", "down-after-milliseconds", "1000")
+	fence(t, m)
+	rnd := rand.New(rand.NewPCG(4, 4))
+	writeSome(t, src, rnd, 500)
+	r := start(t, link{
+		slots: "0-16383", sources: []string{src.Addr},
+		target: fmt.Sprintf("sentinels = [%q]\nmaster_name = \"mymaster\"\naddress = %q", sen.Addr, m.Addr),
+	})
+	r.waitInSync(t)
+	writeSome(t, src, rnd, 500)
+	testredis.Eventually(t, 10*time.Second, "the link between the target's servers", func() bool {
+		return infoField(t, m, "master_repl_offset") == infoField(t, rep, "master_repl_offset")
+	})
+	m.Kill()
+	writeSome(t, src, rnd, 1000)
+	testredis.Eventually(t, 60*time.Second, "the new master", func() bool {
+		s := r.Status().Get()
+		return s.InSync && s.Target.Address == rep.Addr
+	})
+	// Sentinel ended the promoted server's connections, the test's own too.
+	testredis.Eventually(t, 5*time.Second, "a connection", func() bool { _, err := rep.TryDo("PING"); return err == nil })
+	compare(t, contents(t, src), contents(t, rep))
+	if s := r.Status().Get(); s.FullSync.Count != 1 {
+		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
+	}
+	r.finish(t)
+}
