@@ -75,7 +75,7 @@ func StartCluster(t testing.TB, masters, replicas int, args ...string) *Cluster 
 			if len(s.Do(t, "CLUSTER", "SLOTS").([]any)) != masters {
 				return false
 			}
-			if i >= masters && !strings.Contains(s.Do(t, "INFO", "replication").(string), "master_link_status:up") {
+			if i >= masters && !attached(t, c.Nodes[(i-masters)/replicas], s) {
 				return false
 			}
 		}

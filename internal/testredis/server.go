@@ -63,7 +63,8 @@ func Start(t testing.TB, args ...string) *Server {
 	return start(t, Binary(t), nil, args)
 }
 
-// StartReplica runs a replica of master and waits until its link is up.
+// StartReplica runs a replica of master and waits until its link is up and
+// the master counts it as online.
 func StartReplica(t testing.TB, master *Server, args ...string) *Server {
 	t.Helper()
 	own := []string{"--replicaof", "127.0.0.1 " + strconv.Itoa(master.Port)}
@@ -74,10 +75,15 @@ func StartReplica(t testing.TB, master *Server, args ...string) *Server {
 		}
 	}
 	s := Start(t, append(own, args...)...)
-	Eventually(t, startTimeout, "the replica's link is up", func() bool {
-		return strings.Contains(s.Do(t, "INFO", "replication").(string), "master_link_status:up")
-	})
+	Eventually(t, startTimeout, "the replica is attached", func() bool { return attached(t, master, s) })
 	return s
+}
+
+// attached says whether both ends call the replica up.
+func attached(t testing.TB, master, replica *Server) bool {
+	t.Helper()
+	return strings.Contains(replica.Do(t, "INFO", "replication").(string), "master_link_status:up") &&
+		strings.Contains(master.Do(t, "INFO", "replication").(string), fmt.Sprintf("port=%d,state=online", replica.Port))
 }
 
 // StartSentinel runs a Sentinel that watches master under the given name with
