@@ -19,6 +19,15 @@ const instancesAtOnce = 4
 // error means that it could not be examined: there is no such instance, its
 // password is missing or wrong, the API server does not answer.
 func Discover(ctx context.Context, c *kube.Client, namespace, name, kind string) (topology.Instance, error) {
+	return DiscoverWith(ctx, c, namespace, name, kind, nil)
+}
+
+// DiscoverWith is Discover for an instance that the user has said more about:
+// adjust may replace its user, its password's Secret and its TLS settings
+// before Redis is asked.
+func DiscoverWith(ctx context.Context, c *kube.Client, namespace, name, kind string,
+	adjust func(*topology.Instance),
+) (topology.Instance, error) {
 	objs, err := readObjects(ctx, c, namespace)
 	if err != nil {
 		return topology.Instance{}, err
@@ -26,6 +35,9 @@ func Discover(ctx context.Context, c *kube.Client, namespace, name, kind string)
 	inst, err := topology.Find(topology.Detect(objs), namespace, name, kind)
 	if err != nil {
 		return topology.Instance{}, notFound(ctx, c, err)
+	}
+	if adjust != nil {
+		adjust(&inst)
 	}
 	return examine(ctx, c, inst)
 }

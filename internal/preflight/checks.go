@@ -66,6 +66,24 @@ func sameServers(in Input, source, target Facts) []topology.Finding {
 	return f.list
 }
 
+// checkOtherPairs refuses a target that somebody else copies into: the two
+// histories would mix.
+func checkOtherPairs(in Input, _, target Facts) []topology.Finding {
+	f := findOn(&in.Target)
+	if in.Pair == "" {
+		return nil
+	}
+	for _, n := range target.Nodes {
+		for _, pair := range n.Writers {
+			if pair != in.Pair {
+				f.add(topology.SeverityError, f.pod(n.Pod), "delete or pause that pair first, or choose another target",
+					"is being written by the replicators of another pair, %q", pair)
+			}
+		}
+	}
+	return f.list
+}
+
 func checkPermissions(in Input, source, target Facts) []topology.Finding {
 	var out []topology.Finding
 	for side, facts := range map[*Side]Facts{&in.Source: source, &in.Target: target} {

@@ -45,6 +45,7 @@ type NodeFacts struct {
 	DatabasesLimit int64
 	Backlog        int64
 	Output         outputLimit
+	Writers        []string // pairs whose replicators are connected (target only)
 	Denied         []string // commands that the user may not run
 	User           string
 }
@@ -127,6 +128,11 @@ func (n *NodeFacts) ask(ctx context.Context, client *redisx.Client, as part) err
 	}
 	if err := n.askModules(ctx, client); err != nil {
 		return err
+	}
+	if as == partTarget {
+		if n.Writers, err = client.WritingPairs(ctx); err != nil && !redisx.IsPermission(err) {
+			return err
+		}
 	}
 	if err := n.askConfig(ctx, client); err != nil {
 		return err

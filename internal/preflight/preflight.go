@@ -39,6 +39,7 @@ type Endpoint struct {
 
 // Input of Run.
 type Input struct {
+	Pair           string // "" = not known, then other pairs on the target are not looked for
 	Source, Target Side
 	Endpoints      []Endpoint // to be tried from the target's side; none = not checked
 	StaleKeys      string     // "" (not chosen), keep or prune
@@ -108,6 +109,7 @@ func checks(in Input, r *Result) []Check {
 		{Name: "identity", Decides: true, Run: func(ctx context.Context) ([]topology.Finding, error) {
 			return checkIdentity(ctx, in, r.Source, r.Target)
 		}},
+		{Name: "other pairs", Run: pure(checkOtherPairs)},
 		{Name: "permissions", Run: pure(checkPermissions)},
 		{Name: "versions", Run: pure(checkVersions)},
 		{Name: "databases", Run: pure(checkDatabases)},

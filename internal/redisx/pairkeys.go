@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -69,6 +72,26 @@ func (c *Client) Checkpoint(ctx context.Context, pair string, shard int) (Checkp
 		DB: int(number(m[wire.CkptDB])), State: m[wire.CkptState],
 		SourceOffset: number(m[wire.CkptSourceOffset]), SourceTimeMS: number(m[wire.CkptSourceTime]),
 	}, true, nil
+}
+
+// WritingPairs are the pairs whose replicators are connected to the server
+// now, by the names of their connections.
+func (c *Client) WritingPairs(ctx context.Context) ([]string, error) {
+	text, err := c.rdb.ClientList(ctx).Result()
+	if err != nil {
+		return nil, c.wrap("CLIENT LIST", err)
+	}
+	pairs := map[string]bool{}
+	for word := range strings.FieldsSeq(text) {
+		name, ok := strings.CutPrefix(word, "name="+wire.KeyPrefix)
+		if !ok {
+			continue
+		}
+		if pair, _, ok := strings.Cut(name, ":"); ok {
+			pairs[pair] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(pairs)), nil
 }
 
 // DeletePairKeys removes every key of a pair from this server, fence included,

@@ -278,6 +278,24 @@ func TestPairKeys(t *testing.T) {
 	}
 }
 
+func TestWritingPairs(t *testing.T) {
+	s := testredis.Start(t)
+	c := mustOpen(t, s)
+	for _, name := range []string{wire.ConnName("dr", 0, 3, "1:ab"), wire.ConnName("dr", 1, 3, "1:cd"), wire.ConnName("old", 0, 1, "9:ef"), "app"} {
+		conn, err := testredis.Dial(s.Addr, s.Password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Do("CLIENT", "SETNAME", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := c.WritingPairs(t.Context()); err != nil || strings.Join(got, " ") != "dr old" {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 func TestCluster(t *testing.T) {
 	cluster := testredis.StartCluster(t, 3, 0)
 	c := mustOpen(t, cluster.Nodes[0])
