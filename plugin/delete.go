@@ -63,7 +63,7 @@ func NewDeleteCommand(o *Options) *cobra.Command {
 }
 
 func (d *deleteOptions) run(ctx context.Context, name string) error {
-	request, err := d.request(name, d.sites)
+	request, err := d.request(name, pair.VerbDelete, d.sites)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 )
 
 // errInterrupted is the cause of a context that a signal ended.
@@ -35,6 +36,9 @@ func Execute(o *Options, args []string) int {
 	}
 	if errors.Is(context.Cause(ctx), errInterrupted) && fault.ExitCode(err) == fault.CodeError {
 		err = fault.Wrap(fault.CodeInterrupted, fault.Remedy(err), err)
+	}
+	if fault.ExitCode(err) == fault.CodeError && kube.IsAuth(err) {
+		err = fault.Wrap(fault.CodeAuth, fault.Remedy(err), err)
 	}
 	printError(o.ErrOut, err, wantsJSON(cmd))
 	return fault.ExitCode(err)

@@ -135,9 +135,14 @@ func (f *definitionFlags) adjust(spec *pair.Spec) {
 // connector makes the clients of the sites.
 func (o *Options) connector() execute.Connector {
 	return func(site, kubeconfig, context, namespace string) (*kube.Client, error) {
-		return kube.New(o.SiteFlags(kubeconfig, context, namespace), kube.Options{
+		client, err := kube.New(o.SiteFlags(kubeconfig, context, namespace), kube.Options{
 			Site: site, Context: firstOf(context, value(o.ConfigFlags.Context)), UserAgent: o.UserAgent,
 		})
+		if err == nil && client.Context() == "" && value(o.ConfigFlags.APIServer) == "" {
+			return nil, fault.New(fault.CodeError, "name a context with --context; `kubectl config get-contexts` lists them",
+				"the kubeconfig has no current context")
+		}
+		return client, err
 	}
 }
 
@@ -149,12 +154,12 @@ func firstOf(a, b string) string {
 }
 
 // request is what every verb of a pair starts with.
-func (o *Options) request(name string, sites siteFlags) (execute.Request, error) {
+func (o *Options) request(name string, verb pair.Verb, sites siteFlags) (execute.Request, error) {
 	if err := pair.CheckName(name); err != nil {
 		return execute.Request{}, err
 	}
 	return execute.Request{
-		Name: name, SiteContexts: sites.contexts, SiteKubeconfigs: sites.kubeconfigs,
+		Name: name, Verb: verb, SiteContexts: sites.contexts, SiteKubeconfigs: sites.kubeconfigs,
 		NamespaceGiven: value(o.ConfigFlags.Namespace) != "",
 	}, nil
 }

@@ -106,7 +106,7 @@ func (p *planOptions) run(ctx context.Context, name string) error {
 
 // observe opens a pair, checks the permissions of the verb, and plans.
 func (o *Options) observe(ctx context.Context, name string, definition *definitionFlags, sites siteFlags, verb pair.Verb, force bool) (*execute.World, *execute.PlanReport, error) {
-	request, err := o.request(name, sites)
+	request, err := o.request(name, verb, sites)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/version"
 )
 
@@ -50,6 +51,9 @@ func NewRootCommand(o *Options) *cobra.Command {
 	o.ConfigFlags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&o.Color, "color", o.Color, "when to colour the output: auto, always or never")
 	addLogFlag(root)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fault.Wrap(fault.CodeError, cmd.CommandPath()+" --help", err)
+	})
 	root.AddCommand(
 		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewDeleteCommand(o), NewVersionCommand(o),
 	)

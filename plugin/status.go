@@ -79,7 +79,7 @@ func verbsOf(root *cobra.Command) []pair.Verb {
 }
 
 func (s *statusOptions) run(ctx context.Context, name string) error {
-	request, err := s.request(name, s.sites)
+	request, err := s.request(name, pair.VerbStatus, s.sites)
 	if err != nil {
 		return err
 	}

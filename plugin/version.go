@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/version"
 )
 
@@ -54,7 +55,7 @@ Without it, no cluster is asked.`,
 }
 
 func (o *Options) replicatorVersions(ctx context.Context, name string, sites siteFlags) ([]replicatorVersion, error) {
-	request, err := o.request(name, sites)
+	request, err := o.request(name, pair.VerbStatus, sites)
 	if err != nil {
 		return nil, err
 	}

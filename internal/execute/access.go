@@ -39,10 +39,10 @@ func checkParty(ctx context.Context, party *Party, verb pair.Verb, side string) 
 	if err != nil {
 		return fmt.Errorf("asking what the user may do: %w", err)
 	}
-	var missing []string
+	var missing []kube.Access
 	for i, access := range accesses {
 		if !allowed[i] {
-			missing = append(missing, access.String())
+			missing = append(missing, access)
 		}
 	}
 	missing = withoutEitherPortForward(missing, accesses, allowed)
@@ -52,12 +52,43 @@ func checkParty(ctx context.Context, party *Party, verb pair.Verb, side string) 
 	return fault.New(fault.CodeAuth,
 		fmt.Sprintf("bind the ClusterRole redis-sync-%s of manifests/rbac in namespace %s; kubectl redis-sync %s --help lists its rules",
 			verb, party.Site.Namespace, verb),
-		"site %s (context %s): the user may not %s", party.Site.Name, party.Site.Context, strings.Join(missing, ", "))
+		"site %s (context %q): in namespace %s the user may not %s", party.Site.Name, party.Site.Context, party.Site.Namespace, sentence(missing))
+}
+
+// sentence joins what is missing: verbs once, with the resources that lack
+// the same ones.
+func sentence(missing []kube.Access) string {
+	var resources []string
+	verbs := map[string][]string{}
+	for _, access := range missing {
+		resource := access.Resource
+		if access.Group != "" {
+			resource += "." + access.Group
+		}
+		if verbs[resource] == nil {
+			resources = append(resources, resource)
+		}
+		verbs[resource] = append(verbs[resource], access.Verb)
+	}
+	var order []string
+	having := map[string][]string{}
+	for _, resource := range resources {
+		list := strings.Join(verbs[resource], ", ")
+		if having[list] == nil {
+			order = append(order, list)
+		}
+		having[list] = append(having[list], resource)
+	}
+	parts := make([]string, 0, len(order))
+	for _, list := range order {
+		parts = append(parts, list+" "+strings.Join(having[list], ", "))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // withoutEitherPortForward: which verb a port-forward needs depends on the
 // protocol, so one of the two is enough to try.
-func withoutEitherPortForward(missing []string, accesses []kube.Access, allowed []bool) []string {
+func withoutEitherPortForward(missing, accesses []kube.Access, allowed []bool) []kube.Access {
 	forwards := false
 	for i, access := range accesses {
 		forwards = forwards || access.Resource == "pods/portforward" && allowed[i]
@@ -65,7 +96,7 @@ func withoutEitherPortForward(missing []string, accesses []kube.Access, allowed 
 	if !forwards {
 		return missing
 	}
-	return slices.DeleteFunc(missing, func(text string) bool { return strings.Contains(text, "pods/portforward") })
+	return slices.DeleteFunc(missing, func(a kube.Access) bool { return a.Resource == "pods/portforward" })
 }
 
 // accessesOf turns the rules of a verb into questions. Reading single Secrets

@@ -72,7 +72,7 @@ func Apply(ctx context.Context, w *World, finder Finder, changes []plan.Change, 
 	}
 	redis, err := finder.Redis(ctx, w.Target)
 	if err != nil {
-		return nil, fmt.Errorf("site %s: %w", w.Target.Party.Site.Name, err)
+		return nil, err
 	}
 	if err := checkFence(ctx, redis, w); err != nil {
 		return nil, errors.Join(err, redis.Close())
@@ -88,7 +88,7 @@ func Apply(ctx context.Context, w *World, finder Finder, changes []plan.Change, 
 func checkFence(ctx context.Context, redis Redis, w *World) error {
 	epoch, err := redis.FenceEpoch(ctx, w.Session.Name)
 	if err != nil {
-		return fmt.Errorf("site %s: reading the fence: %w", w.Target.Party.Site.Name, err)
+		return fmt.Errorf("reading the fence: %w", err)
 	}
 	if epoch != 0 && epoch != w.Link.Epoch {
 		return otherEpoch(w, epoch)
@@ -198,7 +198,7 @@ func (a *applier) undo(ctx context.Context) error {
 	var errs []error
 	for _, object := range a.created {
 		if err := object.party.Cluster.Delete(ctx, object.ref); err != nil {
-			errs = append(errs, fmt.Errorf("site %s: removing what was created: %w", object.party.Site.Name, err))
+			errs = append(errs, fmt.Errorf("removing what was created: %w", err))
 		}
 	}
 	errs = append(errs, a.world.Session.Records.DeleteCreated(ctx))

@@ -60,7 +60,7 @@ func (a *applier) waitLoadBalancers(ctx context.Context, services []*unstructure
 		for side.LoadBalancers[pod] == "" {
 			live, err := party.Cluster.Get(ctx, refOf(service))
 			if err != nil {
-				return fmt.Errorf("site %s: %w", party.Site.Name, err)
+				return err
 			}
 			if readService(side, live); side.LoadBalancers[pod] != "" {
 				break
@@ -103,12 +103,12 @@ func (a *applier) reach(ctx context.Context) error {
 func (a *applier) fence(ctx context.Context, redis Redis) error {
 	if !a.world.Established {
 		if _, err := redis.DropShards(ctx, a.world.Session.Name, len(a.world.Link.Shards)); err != nil {
-			return fmt.Errorf("site %s: removing old checkpoints: %w", a.world.Target.Party.Site.Name, err)
+			return fmt.Errorf("removing old checkpoints: %w", err)
 		}
 	}
 	epoch, err := redis.CreateFence(ctx, a.world.Session.Name, a.world.Link.Epoch)
 	if err != nil {
-		return fmt.Errorf("site %s: setting the fence: %w", a.world.Target.Party.Site.Name, err)
+		return fmt.Errorf("setting the fence: %w", err)
 	}
 	if epoch != a.world.Link.Epoch {
 		return otherEpoch(a.world, epoch)
@@ -154,10 +154,10 @@ func (a *applier) apply(ctx context.Context, party *Party, object *unstructured.
 	applied, err := party.Cluster.Apply(ctx, object, kube.ApplyOptions{Force: a.opts.Force})
 	if kube.IsConflict(err) {
 		return nil, fault.Wrap(fault.CodeError, "take the fields over with --force-conflicts",
-			fmt.Errorf("site %s: %w", party.Site.Name, err))
+			err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("site %s: %w", party.Site.Name, err)
+		return nil, err
 	}
 	for _, change := range a.changes {
 		if change.Action == plan.ActionCreate && change.Kind == object.GetKind() && change.Name == object.GetName() && change.Site == party.Site.Name {
@@ -174,7 +174,7 @@ func (a *applier) prune(ctx context.Context) error {
 		}
 		party := a.world.Session.Parties[change.Site]
 		if err := party.Cluster.Delete(ctx, kube.RefOf(change.Object)); err != nil {
-			return fmt.Errorf("site %s: %w", change.Site, err)
+			return err
 		}
 	}
 	return nil

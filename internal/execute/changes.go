@@ -2,7 +2,6 @@ package execute
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -81,7 +80,7 @@ func (w *World) change(ctx context.Context, found *Found, object *unstructured.U
 		change.Action, change.Reason = plan.ActionUpdate, "conflict: "+err.Error()
 		return change, nil
 	case !kube.IsForbidden(err):
-		return plan.Change{}, fmt.Errorf("site %s: %w", site, err)
+		return plan.Change{}, err
 	}
 	return plan.Decide(site, observed), nil
 }
@@ -94,7 +93,7 @@ func (w *World) checkFree(ctx context.Context, found *Found, object *unstructure
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("site %s: %w", found.Party.Site.Name, err)
+		return err
 	}
 	return fault.Refuse("choose another name for the pair, or remove that object",
 		"site %s: %s exists and was not made by this pair", found.Party.Site.Name, refOf(object))

@@ -150,7 +150,7 @@ func (d *deleter) unreachable() {
 func (d *deleter) remove(ctx context.Context, items []Doomed) {
 	for _, item := range items {
 		if err := item.party.Cluster.Delete(ctx, item.ref); err != nil {
-			d.errs = append(d.errs, fmt.Errorf("site %s: %w", item.Site, err))
+			d.errs = append(d.errs, err)
 			d.result.Remains = append(d.result.Remains, item.String())
 			continue
 		}
@@ -213,7 +213,7 @@ func (d *deleter) keys(ctx context.Context) {
 	case fault.ExitCode(err) == fault.CodeNotFound:
 		d.result.Notes = append(d.result.Notes, fmt.Sprintf("site %s: %v; so are the keys of the pair", standby.Site.Name, err))
 	default:
-		d.errs = append(d.errs, fmt.Errorf("site %s: %w", standby.Site.Name, err))
+		d.errs = append(d.errs, err)
 		d.result.Remains = append(d.result.Remains, fmt.Sprintf("site %s: keys redis-sync:{%s}:* in DB 0", standby.Site.Name, d.session.Name))
 	}
 }
@@ -297,7 +297,7 @@ func waitGone(ctx context.Context, item Doomed) error {
 func find(ctx context.Context, item Doomed) (*unstructured.Unstructured, error) {
 	owned, err := item.party.Cluster.ListOwned(ctx, item.ref.Namespace, "", item.ref.GVK)
 	if err != nil {
-		return nil, fmt.Errorf("site %s: %w", item.Site, err)
+		return nil, err
 	}
 	for i := range owned {
 		if owned[i].GetName() == item.ref.Name {

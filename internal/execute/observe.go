@@ -72,12 +72,12 @@ func (w *World) find(ctx context.Context, finder Finder) error {
 		group.Go(func() error {
 			inst, err := finder.Discover(ctx, found.Party)
 			if err != nil {
-				return fmt.Errorf("site %s: %w", found.Party.Site.Name, err)
+				return err
 			}
 			found.Instance = inst
 			found.Credentials, err = finder.Credentials(ctx, found.Party, inst)
 			if err != nil {
-				return fmt.Errorf("site %s: %w", found.Party.Site.Name, err)
+				return err
 			}
 			return nil
 		})

@@ -12,6 +12,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/manifests"
 )
 
 // Connector makes the client of one site. Empty arguments mean: as the
@@ -21,6 +22,7 @@ type Connector func(site, kubeconfig, context, namespace string) (*kube.Client, 
 // Request says which pair a verb is about.
 type Request struct {
 	Name string
+	Verb pair.Verb
 	// Definition, where given, comes from a file or from --source and
 	// --target; else the record is all there is. A file says everything;
 	// otherwise settings that the record has are kept.
@@ -130,7 +132,7 @@ func (s *Session) connectAll(ctx context.Context, connect Connector, req Request
 		if override := req.SiteKubeconfigs[site.Name]; override != "" {
 			site.Kubeconfig = override
 		}
-		party, err := s.connectOne(ctx, connect, *site)
+		party, err := s.connectOne(ctx, connect, *site, req)
 		if err != nil {
 			return err
 		}
@@ -156,7 +158,7 @@ func (s *Session) connectAll(ctx context.Context, connect Connector, req Request
 }
 
 // connectOne reads the identity of a site's cluster and its copy of the record.
-func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.Site) (*Party, error) {
+func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.Site, req Request) (*Party, error) {
 	party := &Party{Site: site}
 	client, err := connect(site.Name, site.Kubeconfig, site.Context, site.Namespace)
 	if err != nil {
@@ -171,10 +173,10 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 	id, err := client.ClusterID(ctx, client.Namespace())
 	if err != nil {
 		if kube.IsUnreachable(err) {
-			party.Err = fmt.Errorf("site %s does not answer: %w", site.Name, err)
+			party.Err = err
 			return party, nil
 		}
-		return nil, fmt.Errorf("site %s: %w", site.Name, err)
+		return nil, s.explainAccess(ctx, party, req.Verb, err)
 	}
 	party.ID = pair.ClusterIdentity{UID: id.UID, CAHash: id.CAHash}
 	for _, other := range s.Parties {
@@ -188,6 +190,14 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 	}
 	s.Record, err = pair.Newer(s.Record, record)
 	return party, err
+}
+
+// explainAccess turns the first thing that a user may not do into all of them.
+func (s *Session) explainAccess(ctx context.Context, party *Party, verb pair.Verb, err error) error {
+	if missing := checkParty(ctx, party, verb, manifests.SideStandby); missing != nil {
+		return missing
+	}
+	return fault.Wrap(fault.CodeAuth, fault.Remedy(err), err)
 }
 
 func contextRemedy(site string) string {

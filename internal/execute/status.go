@@ -68,7 +68,7 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 	} else {
 		shards, err := Replicators(ctx, standby.Cluster, standby.Site.Namespace, s.Name, standby.Site.Name, record.Body.Shards)
 		if err != nil {
-			return nil, fmt.Errorf("site %s: %w", standby.Site.Name, err)
+			return nil, err
 		}
 		report.Shards = shards
 		report.Live = livePhase(record, shards)

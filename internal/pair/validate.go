@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 )
 
 // Validate checks what can be checked without asking a cluster. It expects
@@ -56,8 +58,9 @@ func checkSites(a, b Site) error {
 	}
 	if a.Kubeconfig == b.Kubeconfig && a.Context == b.Context && a.Namespace == b.Namespace && a.Instance.Name == b.Instance.Name {
 		if a.Instance.Kind == b.Instance.Kind || a.Instance.Kind == "" || b.Instance.Kind == "" {
-			return fmt.Errorf("sites %s and %s are the same instance: %s in namespace %s of context %q", a.Name, b.Name,
-				a.Instance.Name, a.Namespace, a.Context)
+			return fault.Refuse("name two different instances",
+				"the target is the source itself: sites %s and %s are the same instance: %s in namespace %s of context %q",
+				a.Name, b.Name, a.Instance.Name, a.Namespace, a.Context)
 		}
 	}
 	return nil
