@@ -6,7 +6,6 @@ package resp
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
@@ -17,6 +16,10 @@ var ErrProtocol = errors.New("protocol error")
 
 // lineLimit bounds a reply line; errors of Lua scripts are the longest.
 const lineLimit = 64 << 10
+
+// maxBulk bounds an announced length: the longest string that Redis can hold
+// (proto-max-bulk-len may be raised up to it), and an array of as many parts.
+const maxBulk = 1 << 40
 
 // depthLimit bounds nested arrays.
 const depthLimit = 32
@@ -90,7 +93,8 @@ func readReply(w *window.Window, depth int) (Reply, error) {
 		r.Text = string(line[1:])
 		return r, nil
 	case ':':
-		if r.Int, err = strconv.ParseInt(string(line[1:]), 10, 64); err != nil {
+		var ok bool
+		if r.Int, ok = parseInt(line[1:]); !ok {
 			return Reply{}, fmt.Errorf("%w: integer reply", ErrProtocol)
 		}
 		return r, nil
@@ -98,14 +102,15 @@ func readReply(w *window.Window, depth int) (Reply, error) {
 	default:
 		return Reply{}, fmt.Errorf("%w: reply of type 0x%02x", ErrProtocol, r.Kind)
 	}
-	n, err := strconv.Atoi(string(line[1:]))
-	if err != nil || n < -1 {
+	size, ok := parseInt(line[1:])
+	if !ok || size < -1 || size > maxBulk {
 		return Reply{}, fmt.Errorf("%w: length of a reply", ErrProtocol)
 	}
-	if n == -1 {
+	if size == -1 {
 		r.Null = true
 		return r, nil
 	}
+	n := int(size)
 	if r.Kind == '$' {
 		p, err := w.Next(n + 2)
 		if err != nil {
@@ -140,7 +145,12 @@ func skipReply(w *window.Window, depth int) error {
 		return &ReadError{fmt.Errorf("%w: empty line where a reply is due", ErrProtocol)}
 	}
 	switch line[0] {
-	case '+', ':':
+	case '+':
+		return nil
+	case ':':
+		if _, ok := parseInt(line[1:]); !ok {
+			return &ReadError{fmt.Errorf("%w: integer reply", ErrProtocol)}
+		}
 		return nil
 	case '-':
 		return NewServerError(string(line[1:]))
@@ -149,7 +159,7 @@ func skipReply(w *window.Window, depth int) error {
 		return &ReadError{fmt.Errorf("%w: reply of type 0x%02x", ErrProtocol, line[0])}
 	}
 	n, ok := parseInt(line[1:])
-	if !ok || n < -1 {
+	if !ok || n < -1 || n > maxBulk {
 		return &ReadError{fmt.Errorf("%w: length of a reply", ErrProtocol)}
 	}
 	if n == -1 {
@@ -187,7 +197,7 @@ func (e *ReadError) Unwrap() error { return e.Err }
 
 // parseInt reads a decimal number without allocating.
 func parseInt(p []byte) (int64, bool) {
-	if len(p) == 0 || len(p) > 19 {
+	if len(p) == 0 || len(p) > 20 {
 		return 0, false
 	}
 	neg := p[0] == '-'
@@ -197,17 +207,17 @@ func parseInt(p []byte) (int64, bool) {
 			return 0, false
 		}
 	}
-	var n int64
+	var n uint64
 	for _, c := range p {
-		if c < '0' || c > '9' {
+		if c < '0' || c > '9' || n > (1<<63)/10 {
 			return 0, false
 		}
-		n = n*10 + int64(c-'0')
+		n = n*10 + uint64(c-'0')
 	}
 	if neg {
-		n = -n
+		return -int64(n), n <= 1<<63
 	}
-	return n, n >= -1<<62
+	return int64(n), n < 1<<63
 }
 
 // ReadArrayHeader reads the head of an array reply and returns its length; -1
