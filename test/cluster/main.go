@@ -13,14 +13,15 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/test/cluster/internal/cli"
 	"github.com/redis-sync/kubectl-redis-sync/test/cluster/internal/component"
+	"github.com/redis-sync/kubectl-redis-sync/test/cluster/internal/linked"
 )
 
 func main() {
 	if filepath.Base(os.Args[0]) == component.Kubectl {
-		os.Exit(component.Run(component.Kubectl, os.Args[1:]))
+		os.Exit(linked.Run(component.Kubectl, os.Args[1:]))
 	}
 	if len(os.Args) > 1 && component.Known(os.Args[1]) {
-		os.Exit(component.Run(os.Args[1], os.Args[2:]))
+		os.Exit(linked.Run(os.Args[1], os.Args[2:]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -63,9 +63,10 @@ func mountAll(s site.Site) error {
 	return nil
 }
 
-// detachHostMounts drops the copies of host mounts below the folders that the
-// machine covers. A hidden copy of another site's network namespace would keep
-// that alive after its removal.
+// detachHostMounts drops the copies of host mounts below /run and /tmp, which
+// the machine covers. A hidden copy of another site's network namespace would
+// keep that alive after its removal. Those below /var stay: the disk may be on
+// one of them.
 func detachHostMounts() error {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -79,7 +80,7 @@ func detachHostMounts() error {
 	return nil
 }
 
-// covered returns the mount points below /run, /var and /tmp, the latest first,
+// covered returns the mount points below /run and /tmp, the latest first,
 // so that none is detached with another one on top.
 func covered(mountinfo string) []string {
 	var targets []string
@@ -88,7 +89,7 @@ func covered(mountinfo string) []string {
 		if len(f) < 5 {
 			continue
 		}
-		for _, dir := range []string{"/run", "/var", "/tmp"} {
+		for _, dir := range []string{"/run", "/tmp"} {
 			if strings.HasPrefix(f[4], dir+"/") {
 				targets = append(targets, f[4])
 			}

@@ -2,9 +2,10 @@ package provisioner
 
 import (
 	"errors"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
-	apiserver "k8s.io/apiserver/pkg/server"
 )
 
 // NewCommand returns the provisioner as a component of a machine.
@@ -16,11 +17,13 @@ func NewCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE: func(_ *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if kubeconfig == "" || node == "" {
 				return errors.New("--kubeconfig and --node are needed")
 			}
-			return Run(apiserver.SetupSignalContext(), kubeconfig, node)
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
+			defer stop()
+			return Run(ctx, kubeconfig, node)
 		},
 	}
 	command.Flags().StringVar(&kubeconfig, "kubeconfig", "", "how to reach the API server")

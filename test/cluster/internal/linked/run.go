@@ -1,11 +1,10 @@
-// Package component holds the programs a Kubernetes machine is made of. They
-// are linked into one binary, which becomes one of them by its first argument.
-package component
+// Package linked runs the upstream programs that are linked into this binary. It
+// is the only package that imports them: everything else compiles in seconds.
+package linked
 
 import (
 	"context"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -18,25 +17,9 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
+	"github.com/redis-sync/kubectl-redis-sync/test/cluster/internal/component"
 	"github.com/redis-sync/kubectl-redis-sync/test/cluster/internal/provisioner"
 )
-
-// Names of the components that Run starts.
-const (
-	Etcd              = "etcd"
-	APIServer         = "kube-apiserver"
-	ControllerManager = "kube-controller-manager"
-	Scheduler         = "kube-scheduler"
-	Kubelet           = "kubelet"
-	Proxy             = "kube-proxy"
-	Provisioner       = "storage-provisioner"
-	Kubectl           = "kubectl"
-)
-
-// Known tells whether Run starts the component of that name.
-func Known(name string) bool {
-	return slices.Contains([]string{Etcd, APIServer, ControllerManager, Scheduler, Kubelet, Proxy, Provisioner, Kubectl}, name)
-}
 
 // Run becomes the component of that name and returns its exit code. The
 // upstream commands read os.Args themselves, so it is set to what they would
@@ -45,25 +28,25 @@ func Run(name string, args []string) int {
 	os.Args = append([]string{name}, args...)
 	var command *cobra.Command
 	switch name {
-	case Etcd:
+	case component.Etcd:
 		etcdmain.Main(os.Args)
 		return 0
-	case Kubectl:
+	case component.Kubectl:
 		if err := cli.RunNoErrOutput(cmd.NewDefaultKubectlCommand()); err != nil {
 			util.CheckErr(err)
 		}
 		return 0
-	case APIServer:
+	case component.APIServer:
 		command = apiserver.NewAPIServerCommand()
-	case ControllerManager:
+	case component.ControllerManager:
 		command = controllermanager.NewControllerManagerCommand()
-	case Scheduler:
+	case component.Scheduler:
 		command = scheduler.NewSchedulerCommand()
-	case Kubelet:
+	case component.Kubelet:
 		command = kubelet.NewKubeletCommand(context.Background())
-	case Proxy:
+	case component.Proxy:
 		command = proxy.NewProxyCommand()
-	case Provisioner:
+	case component.Provisioner:
 		command = provisioner.NewCommand()
 	default:
 		return 127
