@@ -133,8 +133,7 @@ func TestWhatCannotBeExamined(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fresh := testkube.New(t)
 			fresh.Forward = s.Forward
-			fresh.AddNamespace(t, "redis")
-			fresh.AddYAML(t, testkube.Fixtures+"/ot-v0.26.0-rediscluster-redis-a.yaml")
+			fresh.AddCluster(t)
 			if test.change != nil {
 				test.change(fresh)
 			}

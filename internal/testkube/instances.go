@@ -3,6 +3,7 @@ package testkube
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -11,21 +12,36 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 )
 
-// Passwords in the fixtures' Secrets, and where the fixtures are, as seen
-// from a package directly below internal.
+// Passwords in the Secrets of the fixtures.
 const (
 	ClusterPassword  = "3wPxzWffdn" //nolint:gosec // of a fixture
 	FailoverPassword = "3wPxzasd"   //nolint:gosec // of a fixture
-	Fixtures         = "../topology/testdata"
 )
+
+// AddCluster puts the objects of RedisCluster redis/redis-a into the server.
+func (s *Server) AddCluster(t testing.TB) {
+	t.Helper()
+	s.AddNamespace(t, "redis")
+	s.AddYAML(t, fixture(t, "ot-v0.26.0-rediscluster-redis-a.yaml"))
+}
+
+// fixture finds a file of recorded objects from this file's own place: tests
+// run in their package's folder.
+func fixture(t testing.TB, name string) string {
+	t.Helper()
+	_, here, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("the binary does not know its source files")
+	}
+	return filepath.Join(filepath.Dir(here), "..", "topology", "testdata", name)
+}
 
 // RunCluster puts the objects of RedisCluster redis/redis-a into the server,
 // and six real servers behind its pods: 3 leaders with a follower each.
 func (s *Server) RunCluster(t testing.TB) *testredis.Cluster {
 	t.Helper()
 	c := testredis.StartCluster(t, 3, 1, "--requirepass", ClusterPassword)
-	s.AddNamespace(t, "redis")
-	s.AddYAML(t, filepath.Join(Fixtures, "ot-v0.26.0-rediscluster-redis-a.yaml"))
+	s.AddCluster(t)
 	for i := range 3 {
 		s.Forward[fmt.Sprintf("redis/redis-a-leader-%d:6379", i)] = c.Masters()[i].Addr
 		s.Forward[fmt.Sprintf("redis/redis-a-follower-%d:6379", i)] = c.Replicas(i)[0].Addr
@@ -49,7 +65,7 @@ var SentinelPods = []string{"rfs-redis-b-7cd5d4998-6dk5l", "rfs-redis-b-7cd5d499
 func (s *Server) RunFailover(t testing.TB) *Failover {
 	t.Helper()
 	s.AddNamespace(t, "redis")
-	s.AddYAML(t, filepath.Join(Fixtures, "spotahome-v1.3.0-rc1-redisfailover-redis-b.yaml"))
+	s.AddYAML(t, fixture(t, "spotahome-v1.3.0-rc1-redisfailover-redis-b.yaml"))
 	f := &Failover{Pods: make([]*testredis.Server, 3)}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", i+11) }
 	bind := func(i int) []string {
