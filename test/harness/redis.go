@@ -26,9 +26,11 @@ import (
 // API server. It learns who the masters are from Redis alone.
 type Instance struct {
 	Placement sites.Placement
-	cluster   *sites.Cluster
-	kube      *kube.Client
 	password  string
+
+	connect func() (*kube.Client, error)
+	mu      sync.Mutex
+	kube    *kube.Client // made anew by Pods: a kept port-forward outlives its pod
 }
 
 type loader struct{ config clientcmd.ClientConfig }
@@ -44,19 +46,39 @@ func (w *World) Instance(ctx context.Context, p sites.Placement) (*Instance, err
 	}
 	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: w.Kubeconfig}, &clientcmd.ConfigOverrides{CurrentContext: p.Site})
-	client, err := kube.New(loader{config}, kube.Options{Site: p.Instance, Context: p.Site})
-	if err != nil {
-		return nil, err
-	}
 	secret, err := cluster.Typed.CoreV1().Secrets(p.Namespace).Get(ctx, p.Instance+"-auth", metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("site %s: password of %s: %w", p.Site, p.Instance, err)
 	}
-	return &Instance{Placement: p, cluster: cluster, kube: client, password: string(secret.Data["password"])}, nil
+	i := &Instance{Placement: p, password: string(secret.Data["password"])}
+	i.connect = func() (*kube.Client, error) {
+		return kube.New(loader{config}, kube.Options{Site: p.Instance, Context: p.Site})
+	}
+	i.kube, err = i.connect()
+	return i, err
 }
 
 // Close ends the connections.
-func (i *Instance) Close() { i.kube.Close() }
+func (i *Instance) Close() { i.client().Close() }
+
+func (i *Instance) client() *kube.Client {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.kube
+}
+
+// reconnect drops all port-forwards.
+func (i *Instance) reconnect() error {
+	client, err := i.connect()
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.kube.Close()
+	i.kube = client
+	return nil
+}
 
 // dataSelectors find the data pods of an instance.
 func dataSelectors(p sites.Placement) []string {
@@ -68,9 +90,12 @@ func dataSelectors(p sites.Placement) []string {
 
 // Pods are the data pods, sorted by name.
 func (i *Instance) Pods(ctx context.Context) ([]corev1.Pod, error) {
+	if err := i.reconnect(); err != nil {
+		return nil, err
+	}
 	var out []corev1.Pod
 	for _, selector := range dataSelectors(i.Placement) {
-		pods, err := i.kube.Pods(ctx, i.Placement.Namespace, selector)
+		pods, err := i.client().Pods(ctx, i.Placement.Namespace, selector)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +111,7 @@ func (i *Instance) Open(pod string, db int) *redis.Client {
 		Addr: pod, Password: i.password, Protocol: 2, DB: db, MaxRetries: -1, DisableIdentity: true,
 		DialTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 60 * time.Second,
 		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return i.kube.DialPod(ctx, i.Placement.Namespace, pod, 6379)
+			return i.client().DialPod(ctx, i.Placement.Namespace, pod, 6379)
 		},
 	})
 }
@@ -105,14 +130,14 @@ func (i *Instance) Do(ctx context.Context, pod string, args ...any) (any, error)
 // Sentinels runs one command on every sentinel of the instance.
 func (i *Instance) Sentinels(ctx context.Context, args ...any) error {
 	selector := "app.kubernetes.io/component=sentinel,app.kubernetes.io/part-of=redis-failover,app.kubernetes.io/name=" + i.Placement.Instance
-	pods, err := i.kube.Pods(ctx, i.Placement.Namespace, selector)
+	pods, err := i.client().Pods(ctx, i.Placement.Namespace, selector)
 	if err != nil {
 		return err
 	}
 	for _, pod := range pods {
 		client := redis.NewClient(&redis.Options{Addr: pod.Name, Protocol: 2, DisableIdentity: true,
 			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return i.kube.DialPod(ctx, i.Placement.Namespace, pod.Name, 26379)
+				return i.client().DialPod(ctx, i.Placement.Namespace, pod.Name, 26379)
 			}})
 		err := client.Do(ctx, args...).Err()
 		client.Close()
