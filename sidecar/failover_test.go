@@ -110,3 +110,82 @@ func TestSentinelTargetFailover(t *testing.T) {
 	}
 	r.finish(t)
 }
+
+// TestClusterTargetFailover kills a master of the target under writes.
+func TestClusterTargetFailover(t *testing.T) {
+	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	dst := testredis.StartCluster(t, 3, 1, debugArgs()...)
+	fence(t, dst)
+	rnd := rand.New(rand.NewPCG(4, 5))
+	writeSome(t, src, rnd, 500)
+	r := start(t, link{
+		slots: "0-16383", sources: []string{src.Addr},
+		target: fmt.Sprintf("type = \"cluster\"\naddress = %q\ncandidates = [%q, %q]", dst.Addrs()[0], dst.Addrs()[0], dst.Addrs()[1]),
+	})
+	r.waitInSync(t)
+	done := make(chan struct{})
+	go func() { defer close(done); writeSome(t, src, rnd, 4000) }()
+	time.Sleep(200 * time.Millisecond)
+	dst.Masters()[2].Kill()
+	<-done
+	writeSome(t, src, rnd, 500)
+	testredis.Eventually(t, 60*time.Second, "to be in sync again", func() bool {
+		s := r.Status().Get()
+		return s.InSync && s.AppliedOffset == s.Source.MasterOffset
+	})
+	compare(t, contents(t, src), contents(t, dst.Masters()[0], dst.Masters()[1], dst.Replicas(2)[0]))
+	if s := r.Status().Get(); s.FullSync.Count != 1 {
+		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
+	}
+	r.finish(t)
+}
+
+// TestClusterTargetReshard moves slots of the target while commands come.
+func TestClusterTargetReshard(t *testing.T) {
+	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	dst := testredis.StartCluster(t, 3, 0, debugArgs()...)
+	fence(t, dst)
+	rnd := rand.New(rand.NewPCG(6, 5))
+	writeSome(t, src, rnd, 2000)
+	r := start(t, link{
+		slots: "0-16383", sources: []string{src.Addr},
+		target: fmt.Sprintf("type = \"cluster\"\naddress = %q", dst.Addrs()[0]),
+	})
+	r.waitInSync(t)
+	done := make(chan struct{})
+	go func() { defer close(done); writeSome(t, src, rnd, 6000) }()
+	a, b := dst.Masters()[0], dst.Masters()[1]
+	idA, idB := a.Do(t, "CLUSTER", "MYID").(string), b.Do(t, "CLUSTER", "MYID").(string)
+	for slot := range 400 {
+		n := strconv.Itoa(slot)
+		b.Do(t, "CLUSTER", "SETSLOT", n, "IMPORTING", idA)
+		a.Do(t, "CLUSTER", "SETSLOT", n, "MIGRATING", idB)
+		for {
+			keys := a.Do(t, "CLUSTER", "GETKEYSINSLOT", n, "1").([]any)
+			if len(keys) == 0 {
+				break
+			}
+			a.Do(t, "MIGRATE", "127.0.0.1", b.Addr[len("127.0.0.1:"):], keys[0].(string), "0", "5000")
+		}
+		for _, s := range []*testredis.Server{b, a, dst.Masters()[2]} {
+			s.Do(t, "CLUSTER", "SETSLOT", n, "NODE", idB)
+		}
+	}
+	<-done
+	testredis.Eventually(t, 60*time.Second, "to be in sync again", func() bool {
+		s := r.Status().Get()
+		return s.InSync && s.AppliedOffset == s.Source.MasterOffset
+	})
+	compare(t, contents(t, src), contents(t, dst.Masters()...))
+	if s := r.Status().Get(); s.FullSync.Count != 1 {
+		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
+	}
+	// A restart reads the frontiers of the last generation.
+	r.finish(t)
+	src.Do(t, "INCR", "once")
+	r = start(t, link{slots: "0-16383", sources: []string{src.Addr}, target: fmt.Sprintf("type = \"cluster\"\naddress = %q", dst.Addrs()[1])})
+	if s := r.waitInSync(t); s.FullSync.Count != 0 {
+		t.Errorf("a restart copied everything: %s", s.FullSync.Reason)
+	}
+	compare(t, contents(t, src), contents(t, dst.Masters()...))
+}

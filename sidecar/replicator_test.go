@@ -247,7 +247,9 @@ func writeSome(t *testing.T, d doer, rnd *rand.Rand, n int) {
 	}
 }
 
-func debugArgs() []string { return []string{"--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"} }
+func debugArgs() []string {
+	return []string{"--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"}
+}
 
 func fence(t *testing.T, d doer) { d.Do(t, "SET", wire.FenceKey("p"), "1") }
 

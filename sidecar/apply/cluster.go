@@ -85,7 +85,6 @@ func (t *Cluster) RDBVersion() int { return t.rdbVersion }
 
 // Close ends all connections.
 func (t *Cluster) Close() error {
-	t.ready = false
 	for _, n := range t.nodes {
 		if n.c != nil {
 			_ = n.c.Close()
@@ -120,67 +119,87 @@ type TopologyError struct{ Reason string }
 func (e *TopologyError) Error() string { return "the target cluster is not usable: " + e.Reason }
 
 // connect asks for the nodes, dials the masters, takes the shard and reads
-// the frontiers.
+// the frontiers. The nodes of before, and the work they carry, are replaced
+// only when all of it went well.
 func (t *Cluster) connect(ctx context.Context) (fence.Checkpoint, error) {
 	_ = t.Close()
 	nodes, replicas, err := t.o.clusterNodes(ctx)
 	if err != nil {
 		return fence.Checkpoint{}, err
 	}
-	old := t.nodes
-	t.nodes = nodes
-	writers := make([]*conn.Conn, 0, len(nodes))
-	t.holder = nil
+	holder, writers, err := t.dialMasters(ctx, nodes)
+	if err == nil {
+		others := t.dialReplicas(ctx, replicas)
+		var ck fence.Checkpoint
+		if ck, err = t.takeNodes(nodes, holder, writers, others); err == nil {
+			return ck, nil
+		}
+	}
+	_ = t.Close()
+	for _, c := range writers {
+		_ = c.Close()
+	}
+	return fence.Checkpoint{}, err
+}
+
+// dialMasters connects to every master and returns the one that holds the
+// keys of the pair.
+func (t *Cluster) dialMasters(ctx context.Context, nodes []*clusterNode) (holder *clusterNode, writers []*conn.Conn, err error) {
 	holderSlot := route.Slot([]byte(wire.FenceKey(t.o.Identity.Pair)))
 	for _, n := range nodes {
 		if n.c, err = conn.Dial(ctx, n.addr, t.o.Conn); err != nil {
-			return fence.Checkpoint{}, err
+			return nil, writers, err
 		}
 		writers = append(writers, n.c)
-		for slot := range route.SlotCount {
-			if n.slots.Has(slot) {
-				t.owner[slot] = n
-			}
-		}
 		if n.slots.Has(holderSlot) {
-			t.holder = n
+			holder = n
 		}
 		info, err := n.c.Info("server")
 		if err != nil {
-			return fence.Checkpoint{}, err
+			return nil, writers, err
 		}
 		n.runID = info["run_id"]
 	}
-	others := t.dialReplicas(ctx, replicas)
+	return holder, writers, nil
+}
+
+func (t *Cluster) takeNodes(nodes []*clusterNode, holder *clusterNode, writers, others []*conn.Conn) (fence.Checkpoint, error) {
 	defer func() {
 		for _, c := range others {
 			_ = c.Close()
 		}
 	}()
-	inc, ck, err := fence.Take(t.o.Identity, t.incarnation, t.holder.c, writers, others)
+	inc, ck, err := fence.Take(t.o.Identity, t.incarnation, holder.c, writers, others)
 	if err != nil {
 		return fence.Checkpoint{}, err
 	}
 	t.incarnation = inc
-	if t.rdbVersion, t.version, err = features(t.holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
+	if t.rdbVersion, t.version, err = features(holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
 		return fence.Checkpoint{}, err
 	}
-	t.carry(old)
+	carry(t.nodes, nodes)
+	t.nodes, t.holder = nodes, holder
+	for _, n := range nodes {
+		for slot := range route.SlotCount {
+			if n.slots.Has(slot) {
+				t.owner[slot] = n
+			}
+		}
+	}
 	if ck.Usable() {
 		if ck.Pos.Offset, err = t.loadFrontiers(); err != nil {
 			return fence.Checkpoint{}, err
 		}
 	}
-	t.ready = true
 	return ck, nil
 }
 
 // carry hands the work of the old nodes to the new ones where they are the
 // same server.
-func (t *Cluster) carry(old []*clusterNode) {
-	for _, n := range t.nodes {
+func carry(from, to []*clusterNode) {
+	for _, n := range to {
 		n.chunk, n.cur = newChunk(), &nodeBatch{}
-		for _, o := range old {
+		for _, o := range from {
 			if o.id == n.id && o.runID == n.runID {
 				n.chunk, n.sent, n.cur, n.prev = o.chunk, o.sent, o.cur, o.prev
 			}
