@@ -107,6 +107,9 @@ func printApplied(out interface{ Write([]byte) (int, error) }, r *execute.ApplyR
 	switch {
 	case !r.Counts.Changes() && r.Phase == pair.PhaseInSync:
 		_, err = fmt.Fprintf(out, "pair %s is in sync: %s -> %s, epoch %d, nothing to change\n", r.Pair, r.Primary, r.Standby, r.Epoch)
+	case r.Phase == pair.PhaseInSync && r.Keys == 0 && r.Bytes == 0:
+		_, err = fmt.Fprintf(out, "pair %s is in sync: %s -> %s, epoch %d, without a full copy, %.1f s\n",
+			r.Pair, r.Primary, r.Standby, r.Epoch, r.Seconds)
 	case r.Phase == pair.PhaseInSync || r.Phase == pair.PhaseRecoverInSync:
 		_, err = fmt.Fprintf(out, "pair %s is in sync: %s -> %s, epoch %d, %d keys and %s copied in full, %.1f s\n",
 			r.Pair, r.Primary, r.Standby, r.Epoch, r.Keys, bytesText(r.Bytes), r.Seconds)

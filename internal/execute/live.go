@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/discovery"
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
 	"github.com/redis-sync/kubectl-redis-sync/internal/preflight"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
@@ -21,11 +22,29 @@ func NewFinder() Finder { return liveFinder{} }
 
 func (liveFinder) Discover(ctx context.Context, party *Party) (*topology.Instance, error) {
 	site := party.Site
-	inst, err := discovery.Discover(ctx, party.Kube, site.Namespace, site.Instance.Name, site.Instance.Kind)
+	inst, err := discovery.DiscoverWith(ctx, party.Kube, site.Namespace, site.Instance.Name, site.Instance.Kind,
+		func(inst *topology.Instance) { adjust(inst, site) })
 	if err != nil {
 		return nil, err
 	}
 	return &inst, nil
+}
+
+// adjust puts what the pair says about credentials and TLS in the place of what
+// the operator's objects say.
+func adjust(inst *topology.Instance, site pair.Site) {
+	if c := site.Credentials; c != nil {
+		inst.Username = c.Username
+		if c.Password != nil {
+			inst.Password = &topology.SecretRef{Name: c.Password.Name, Key: c.Password.Key}
+		}
+	}
+	if tls := site.TLS; tls != nil {
+		inst.TLS = tls.Enabled
+		if tls.Secret != "" {
+			inst.TLSSecret = &topology.TLSSecret{Name: tls.Secret, CA: "ca.crt", Cert: "tls.crt", Key: "tls.key"}
+		}
+	}
 }
 
 func (liveFinder) Credentials(ctx context.Context, party *Party, inst *topology.Instance) (Credentials, error) {
@@ -47,17 +66,10 @@ func (liveFinder) Credentials(ctx context.Context, party *Party, inst *topology.
 	return credentials, err
 }
 
-// readTLS reads the certificates that the replicators need. The pair's own
-// Secret comes before the operator's.
+// readTLS reads the certificates that the replicators need.
 func (c *Credentials) readTLS(ctx context.Context, party *Party, inst *topology.Instance) error {
-	from := topology.TLSSecret{CA: "ca.crt", Cert: "tls.crt", Key: "tls.key"}
-	if inst.TLSSecret != nil {
-		from = *inst.TLSSecret
-	}
-	if own := party.Site.TLS; own != nil && own.Secret != "" {
-		from = topology.TLSSecret{Name: own.Secret, CA: "ca.crt", Cert: "tls.crt", Key: "tls.key"}
-	}
-	if from.Name == "" {
+	from := inst.TLSSecret
+	if from == nil {
 		return nil
 	}
 	secret, err := party.Cluster.Secret(ctx, party.Site.Namespace, from.Name)

@@ -211,7 +211,10 @@ func (w *World) side(found *Found, access pair.AccessType) plan.Side {
 		}
 	}
 	for _, object := range w.ownedAt(found) {
-		readService(&side, &object)
+		// Where both sites share a namespace, so do their Services.
+		if hasPod(found.Instance, object.GetAnnotations()[manifests.PodAnnotation]) {
+			readService(&side, &object)
+		}
 	}
 	for _, pod := range found.Instance.Pods {
 		if access == pair.AccessNodePort && pod.NodePort != 0 {
@@ -219,6 +222,10 @@ func (w *World) side(found *Found, access pair.AccessType) plan.Side {
 		}
 	}
 	return side
+}
+
+func hasPod(inst *topology.Instance, name string) bool {
+	return inst.Pod(name) != nil || inst.Sentinel != nil && slices.Contains(inst.Sentinel.Pods, name)
 }
 
 // readService takes from a live Service of ours what the API server chose.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
@@ -63,8 +64,7 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 	standby := s.Standby()
 	if standby.Err != nil {
 		report.Live = pair.PhaseUnknown
-		report.finding(topology.SeverityError, "site "+standby.Site.Name, standby.Err.Error(),
-			"the replicators run there: their state is not known")
+		report.finding(topology.SeverityError, "the replicators' state is not known", standby.Err.Error(), fault.Remedy(standby.Err))
 	} else {
 		shards, err := Replicators(ctx, standby.Cluster, standby.Site.Namespace, s.Name, standby.Site.Name, record.Body.Shards)
 		if err != nil {
@@ -75,7 +75,7 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 		report.judge()
 	}
 	if primary := s.Primary(); primary.Err != nil {
-		report.finding(topology.SeverityError, "site "+primary.Site.Name, primary.Err.Error(), "")
+		report.finding(topology.SeverityError, "the primary's site does not answer", primary.Err.Error(), fault.Remedy(primary.Err))
 	}
 	if s.Unreachable() == nil && !s.Records.Complete() {
 		report.finding(topology.SeverityWarning, "record", "the records of the two sites differ or one is missing", "apply writes both again")
