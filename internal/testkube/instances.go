@@ -25,6 +25,13 @@ func (s *Server) AddCluster(t testing.TB) {
 	s.AddYAML(t, fixture(t, "ot-v0.26.0-rediscluster-redis-a.yaml"))
 }
 
+// AddStandalone puts the objects of Redis redis/redis-c into the server.
+func (s *Server) AddStandalone(t testing.TB) {
+	t.Helper()
+	s.AddNamespace(t, "redis")
+	s.AddYAML(t, fixture(t, "ot-v0.26.0-redis-standalone-redis-c.yaml"))
+}
+
 // fixture finds a file of recorded objects from this file's own place: tests
 // run in their package's folder.
 func fixture(t testing.TB, name string) string {
