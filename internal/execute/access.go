@@ -50,9 +50,18 @@ func checkParty(ctx context.Context, party *Party, verb pair.Verb, side string) 
 		return nil
 	}
 	return fault.New(fault.CodeAuth,
-		fmt.Sprintf("bind the ClusterRole redis-sync-%s of manifests/rbac in namespace %s; kubectl redis-sync %s --help lists its rules",
-			verb, party.Site.Namespace, verb),
+		fmt.Sprintf("bind the ClusterRole %s of manifests/rbac in namespace %s; kubectl redis-sync %s --help lists its rules",
+			roleOf(verb, side), party.Site.Namespace, verb),
 		"site %s (context %q): in namespace %s the user may not %s", party.Site.Name, party.Site.Context, party.Site.Namespace, sentence(missing))
+}
+
+// roleOf names the ClusterRole of a verb for one side.
+func roleOf(verb pair.Verb, side string) string {
+	roles, err := manifests.Roles(string(verb))
+	if err == nil && len(roles) > 1 {
+		return fmt.Sprintf("redis-sync-%s-%s", verb, side)
+	}
+	return fmt.Sprintf("redis-sync-%s", verb)
 }
 
 // sentence joins what is missing: verbs once, with the resources that lack
