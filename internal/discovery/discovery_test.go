@@ -117,18 +117,26 @@ func TestWhatCannotBeExamined(t *testing.T) {
 		"unknown instance": {nil, "redis", "redis-x", 10, []string{`no Redis instance "redis-x" in namespace redis`, "RedisCluster/redis-a"}},
 		"unknown kind":     {nil, "redis", "RedisFailover/redis-a", 10, []string{`no RedisFailover "redis-a"`}},
 		"no namespace":     {nil, "nope", "redis-a", 10, []string{"there is no such namespace"}},
-		"no Secret": {func(s *testkube.Server) { s.Remove(t, secretPath) }, "redis", "redis-a", 12,
-			[]string{"RedisCluster redis/redis-a", "secret redis/redis-a-auth", "does not exist"}},
+		"no Secret": {
+			func(s *testkube.Server) { s.Remove(t, secretPath) }, "redis", "redis-a", 12,
+			[]string{"RedisCluster redis/redis-a", "secret redis/redis-a-auth", "does not exist"},
+		},
 		"no key": {func(s *testkube.Server) {
 			s.Edit(t, secretPath, func(u *unstructured.Unstructured) { u.Object["data"] = map[string]any{"pass": "eA=="} })
 		}, "redis", "redis-a", 12, []string{`no key "password", it has pass`}},
-		"wrong password": {func(s *testkube.Server) { setPassword(t, s, "not-this-one") }, "redis", "redis-a", 12,
-			[]string{"authenticate at RedisCluster redis/redis-a", `secret redis/redis-a-auth, key "password"`, "WRONGPASS"}},
-		"Secret forbidden": {func(s *testkube.Server) { s.Deny("get", "secrets") }, "redis", "redis-a", 12,
-			[]string{"secret redis/redis-a-auth", "may not be read"}},
+		"wrong password": {
+			func(s *testkube.Server) { setPassword(t, s, "not-this-one") }, "redis", "redis-a", 12,
+			[]string{"authenticate at RedisCluster redis/redis-a", `secret redis/redis-a-auth, key "password"`, "WRONGPASS"},
+		},
+		"Secret forbidden": {
+			func(s *testkube.Server) { s.Deny("get", "secrets") }, "redis", "redis-a", 12,
+			[]string{"secret redis/redis-a-auth", "may not be read"},
+		},
 		"pods forbidden": {func(s *testkube.Server) { s.Deny("list", "pods") }, "redis", "redis-a", 12, []string{"list pods in namespace redis"}},
-		"port-forward forbidden": {func(s *testkube.Server) { s.Deny("create", "pods/portforward") }, "redis", "redis-a", 12,
-			[]string{"pods/portforward"}},
+		"port-forward forbidden": {
+			func(s *testkube.Server) { s.Deny("create", "pods/portforward") }, "redis", "redis-a", 12,
+			[]string{"pods/portforward"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fresh := testkube.New(t)

@@ -59,59 +59,91 @@ func TestChecks(t *testing.T) {
 		remedy   string // in the remedy
 	}{
 		"nothing wrong": {func(*Input, *Facts, *Facts) {}, "", "", "", ""},
-		"a side has no primary": {func(in *Input, _, _ *Facts) { in.Target.Instance.Shards = nil },
-			"error", "redis-b", "its primary is not known", "discover"},
+		"a side has no primary": {
+			func(in *Input, _, _ *Facts) { in.Target.Instance.Shards = nil },
+			"error", "redis-b", "its primary is not known", "discover",
+		},
 		"findings of discovery": {func(in *Input, _, _ *Facts) {
 			in.Source.Instance.Findings = []topology.Finding{{Severity: "error", Object: "x", Message: "slots uncovered"}}
 		}, "error", "redis-a", "slots uncovered", ""},
-		"the same server": {func(_ *Input, s, tg *Facts) { tg.Nodes[0].RunID = s.Nodes[1].RunID },
-			"error", "redis-b", "is the same server as pod a-1", "two different instances"},
-		"replica of the source": {func(_ *Input, s, tg *Facts) { tg.Nodes[0].ReplID = s.Nodes[0].ReplID },
-			"error", "redis-b", "shares its replication history with pod a-0", "REPLICAOF NO ONE"},
-		"another pair writes": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].Writers = []string{"dr", "old"} },
-			"error", "redis-b", `another pair, "old"`, "delete or pause"},
+		"the same server": {
+			func(_ *Input, s, tg *Facts) { tg.Nodes[0].RunID = s.Nodes[1].RunID },
+			"error", "redis-b", "is the same server as pod a-1", "two different instances",
+		},
+		"replica of the source": {
+			func(_ *Input, s, tg *Facts) { tg.Nodes[0].ReplID = s.Nodes[0].ReplID },
+			"error", "redis-b", "shares its replication history with pod a-0", "REPLICAOF NO ONE",
+		},
+		"another pair writes": {
+			func(_ *Input, _, tg *Facts) { tg.Nodes[0].Writers = []string{"dr", "old"} },
+			"error", "redis-b", `another pair, "old"`, "delete or pause",
+		},
 		"only our own pair writes": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].Writers = []string{"dr"} }, "", "", "", ""},
-		"no permission": {func(_ *Input, s, _ *Facts) { s.Nodes[0].User, s.Nodes[0].Denied = "app", []string{"psync", "role"} },
-			"error", "redis-a", `the user "app" may not run psync, role`, "ACL SETUSER app +psync +role"},
-		"configuration hidden": {func(_ *Input, s, _ *Facts) { s.Nodes[0].ConfigRefused = "renamed" },
-			"info", "redis-a", "not checked: renamed", ""},
-		"older target": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].Version = parseVersion("6.2.6") },
-			"warning", "redis-b", "runs 6.2.6, the source 7.0.15", "upgrade the target"},
+		"no permission": {
+			func(_ *Input, s, _ *Facts) { s.Nodes[0].User, s.Nodes[0].Denied = "app", []string{"psync", "role"} },
+			"error", "redis-a", `the user "app" may not run psync, role`, "ACL SETUSER app +psync +role",
+		},
+		"configuration hidden": {
+			func(_ *Input, s, _ *Facts) { s.Nodes[0].ConfigRefused = "renamed" },
+			"info", "redis-a", "not checked: renamed", "",
+		},
+		"older target": {
+			func(_ *Input, _, tg *Facts) { tg.Nodes[0].Version = parseVersion("6.2.6") },
+			"warning", "redis-b", "runs 6.2.6, the source 7.0.15", "upgrade the target",
+		},
 		"newer target": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].Version = parseVersion("8.0.2") }, "", "", "", ""},
-		"Valkey target of an old Redis": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].Version = parseVersion("valkey 8.1.1") },
-			"", "", "", ""},
+		"Valkey target of an old Redis": {
+			func(_ *Input, _, tg *Facts) { tg.Nodes[0].Version = parseVersion("valkey 8.1.1") },
+			"", "", "", "",
+		},
 		"Valkey target of a new Redis": {func(_ *Input, s, tg *Facts) {
 			s.Nodes[0].Version, tg.Nodes[0].Version = parseVersion("8.0.2"), parseVersion("valkey 9.1.2")
 		}, "warning", "redis-b", "runs valkey 9.1.2, the source 8.0.2", ""},
-		"source without PSYNC": {func(_ *Input, s, _ *Facts) { s.Nodes[0].Version = parseVersion("2.6.17") },
-			"error", "redis-a", "no PSYNC", "upgrade"},
+		"source without PSYNC": {
+			func(_ *Input, s, _ *Facts) { s.Nodes[0].Version = parseVersion("2.6.17") },
+			"error", "redis-a", "no PSYNC", "upgrade",
+		},
 		"other databases into a cluster": {func(in *Input, s, _ *Facts) {
 			in.Target.Instance.Mode = topology.ModeCluster
 			s.Databases = map[int]int64{0: 1, 3: 2}
 		}, "error", "redis-b", "keys in database 0, 3", "database 0"},
 		"other databases into Sentinel": {func(_ *Input, s, _ *Facts) { s.Databases = map[int]int64{0: 1, 3: 2} }, "", "", "", ""},
-		"too few databases": {func(_ *Input, s, _ *Facts) { s.Databases = map[int]int64{16: 2} },
-			"error", "redis-b", "has 16 databases", "at least 17"},
-		"missing module": {func(_ *Input, s, _ *Facts) { s.Nodes[0].Modules = []string{"ReJSON", "bf"} },
-			"warning", "redis-b", "ReJSON, bf", ""},
+		"too few databases": {
+			func(_ *Input, s, _ *Facts) { s.Databases = map[int]int64{16: 2} },
+			"error", "redis-b", "has 16 databases", "at least 17",
+		},
+		"missing module": {
+			func(_ *Input, s, _ *Facts) { s.Nodes[0].Modules = []string{"ReJSON", "bf"} },
+			"warning", "redis-b", "ReJSON, bf", "",
+		},
 		"not empty, not chosen": {func(_ *Input, _, tg *Facts) { tg.Keys = 7 }, "error", "redis-b", "holds 7 keys", "--stale-keys=prune"},
 		"not empty, prune":      {func(in *Input, _, tg *Facts) { tg.Keys, in.StaleKeys = 7, "prune" }, "warning", "redis-b", "will be removed", ""},
 		"not empty, keep":       {func(in *Input, _, tg *Facts) { tg.Keys, in.StaleKeys = 7, "keep" }, "warning", "redis-b", "will stay", ""},
 		"not empty, our copy":   {func(in *Input, _, tg *Facts) { tg.Keys, in.Established = 7, true }, "", "", "", ""},
-		"too few replicas": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].MinReplicas, tg.Nodes[0].GoodReplicas = 2, 1 },
-			"error", "redis-b", "min-replicas-to-write is 2, and 1 replicas are good", ""},
-		"too little memory": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].MaxMemory = 100 * mib },
-			"error", "redis-b", "has 100 MiB of maxmemory in all, but the data of the source take 200 MiB", "maxmemory to 256 MiB"},
+		"too few replicas": {
+			func(_ *Input, _, tg *Facts) { tg.Nodes[0].MinReplicas, tg.Nodes[0].GoodReplicas = 2, 1 },
+			"error", "redis-b", "min-replicas-to-write is 2, and 1 replicas are good", "",
+		},
+		"too little memory": {
+			func(_ *Input, _, tg *Facts) { tg.Nodes[0].MaxMemory = 100 * mib },
+			"error", "redis-b", "has 100 MiB of maxmemory in all, but the data of the source take 200 MiB", "maxmemory to 256 MiB",
+		},
 		"little memory": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].MaxMemory = 210 * mib }, "warning", "redis-b", "little more than the 200 MiB", ""},
-		"evicting target": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].MaxMemory, tg.Nodes[0].Policy = 900*mib, "allkeys-lru" },
-			"warning", "redis-b", "allkeys-lru", `CONFIG SET maxmemory-policy noeviction on every data pod; to keep it, add "maxmemory-policy noeviction" to spec.redis.customConfig`},
+		"evicting target": {
+			func(_ *Input, _, tg *Facts) { tg.Nodes[0].MaxMemory, tg.Nodes[0].Policy = 900*mib, "allkeys-lru" },
+			"warning", "redis-b", "allkeys-lru", `CONFIG SET maxmemory-policy noeviction on every data pod; to keep it, add "maxmemory-policy noeviction" to spec.redis.customConfig`,
+		},
 		"evicting without a limit": {func(_ *Input, _, tg *Facts) { tg.Nodes[0].Policy = "allkeys-lru" }, "", "", "", ""},
-		"short backlog": {func(_ *Input, s, _ *Facts) { s.Nodes[1].Rate = 100 << 10 },
-			"warning", "redis-a", "backlog of 16 MiB holds 3m of the present writes (100 KiB/s)", `CONFIG SET repl-backlog-size 64mb on every data pod; to keep it, add "repl-backlog-size 64mb" to spec.redisConfig.dynamicConfig`},
-		"small output buffer": {func(_ *Input, s, _ *Facts) {
-			s.Nodes[0].Backlog, s.Nodes[0].DatasetBytes, s.Nodes[0].Rate = 1<<40, 10<<30, mib
-		}, "warning", "redis-a", "limited to 256 MiB (64 MiB for 60 s), but about 512 MiB are written while 10 GiB of data are copied",
-			`CONFIG SET client-output-buffer-limit "replica 1073741824 536870912 60"`},
+		"short backlog": {
+			func(_ *Input, s, _ *Facts) { s.Nodes[1].Rate = 100 << 10 },
+			"warning", "redis-a", "backlog of 16 MiB holds 3m of the present writes (100 KiB/s)", `CONFIG SET repl-backlog-size 64mb on every data pod; to keep it, add "repl-backlog-size 64mb" to spec.redisConfig.dynamicConfig`,
+		},
+		"small output buffer": {
+			func(_ *Input, s, _ *Facts) {
+				s.Nodes[0].Backlog, s.Nodes[0].DatasetBytes, s.Nodes[0].Rate = 1<<40, 10<<30, mib
+			}, "warning", "redis-a", "limited to 256 MiB (64 MiB for 60 s), but about 512 MiB are written while 10 GiB of data are copied",
+			`CONFIG SET client-output-buffer-limit "replica 1073741824 536870912 60"`,
+		},
 		"output buffer without a limit": {func(_ *Input, s, _ *Facts) {
 			s.Nodes[0].Backlog, s.Nodes[0].DatasetBytes, s.Nodes[0].Rate, s.Nodes[0].Output = 1<<40, 10<<30, mib, outputLimit{}
 		}, "", "", "", ""},

@@ -205,8 +205,12 @@ func parseOutputLimit(text string) outputLimit {
 var (
 	sourceCommands = [][]string{{"PSYNC", "?", "-1"}, {"REPLCONF", "capa", "eof"}, {"INFO"}, {"ROLE"}}
 	targetCommands = [][]string{
-		{"RESTORE", "redis-sync:probe", "0", "x"}, {"SET", "redis-sync:probe", "x"}, {"DEL", "redis-sync:probe"},
-		{"SCAN", "0"}, {"CLIENT", "LIST"}, {"ROLE"},
+		{"RESTORE", "redis-sync:probe", "0", "x"},
+		{"SET", "redis-sync:probe", "x"},
+		{"DEL", "redis-sync:probe"},
+		{"SCAN", "0"},
+		{"CLIENT", "LIST"},
+		{"ROLE"},
 	}
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -62,9 +63,7 @@ func (c *Client) Info(ctx context.Context, sections ...string) (Info, error) {
 		if err != nil {
 			return nil, c.wrap("INFO", err)
 		}
-		for name, value := range fields(text) {
-			out[name] = value
-		}
+		maps.Copy(out, fields(text))
 	}
 	return out, nil
 }
@@ -211,9 +210,7 @@ func (c *Client) ConfigGet(ctx context.Context, names ...string) (map[string]str
 		if err != nil {
 			return nil, c.wrap("CONFIG GET", err)
 		}
-		for k, v := range values {
-			out[k] = v
-		}
+		maps.Copy(out, values)
 	}
 	return out, nil
 }

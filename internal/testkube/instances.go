@@ -76,8 +76,10 @@ func (s *Server) RunFailover(t testing.TB) *Failover {
 	f := &Failover{Pods: make([]*testredis.Server, 3)}
 	address := func(i int) string { return fmt.Sprintf("127.0.0.%d", i+11) }
 	bind := func(i int) []string {
-		return []string{"--bind", "127.0.0.1 " + address(i), "--replica-announce-ip", address(i),
-			"--requirepass", FailoverPassword, "--masterauth", FailoverPassword}
+		return []string{
+			"--bind", "127.0.0.1 " + address(i), "--replica-announce-ip", address(i),
+			"--requirepass", FailoverPassword, "--masterauth", FailoverPassword,
+		}
 	}
 	f.Pods[1] = testredis.Start(t, bind(1)...)
 	f.Pods[0] = testredis.StartReplica(t, f.Pods[1], bind(0)...)
