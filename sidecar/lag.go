@@ -71,6 +71,11 @@ func (w *watcher) look(ctx context.Context) {
 		}
 		w.r.seen.Store(&fence.Seen{Offset: offset, At: now})
 	}
+	if w.r.holding.Load() && w.r.applied.Load() >= w.last.offset {
+		if sp := w.r.waker.Load(); sp != nil {
+			sp.Wake() // an idle stream has nothing else that would make it release
+		}
+	}
 	w.judge()
 	w.notice()
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/spool"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/status"
 )
 
@@ -51,8 +52,12 @@ type Replicator struct {
 	applied  atomic.Int64
 	seen     atomic.Pointer[fence.Seen]
 	session  atomic.Pointer[psync.Session]
-	full     bool   // the target is not a complete copy
-	why      string // of the next full copy
+	waker    atomic.Pointer[spool.Spool]
+	holding  atomic.Bool // deadlines are held back
+	held     deadlines
+	copiedAt time.Time // when the snapshot was written
+	full     bool      // the target is not a complete copy
+	why      string    // of the next full copy
 }
 
 // New prepares a replicator; nothing is connected yet.
@@ -193,6 +198,9 @@ func (r *Replicator) startFrom(ck fence.Checkpoint) (pos psync.Position, establi
 	switch {
 	case ck.Usable():
 		r.full = false
+		if ck.Held && r.held.list == nil {
+			r.held.unknown = true
+		}
 		pos = ck.Pos
 		r.applied.Store(pos.Offset)
 	case ck.Exists:
@@ -200,7 +208,8 @@ func (r *Replicator) startFrom(ck fence.Checkpoint) (pos psync.Position, establi
 	default:
 		r.full, r.why = true, "the target has no checkpoint of this link and epoch"
 	}
-	r.st.Update(func(s *wire.Status) { s.Complete, s.AppliedOffset = !r.full, pos.Offset })
+	r.holding.Store(r.held.any())
+	r.st.Update(func(s *wire.Status) { s.Complete, s.AppliedOffset = !r.full && !r.held.any(), pos.Offset })
 	return pos, ck.Exists
 }
 

@@ -174,6 +174,8 @@ func seedData(t *testing.T, d doer, dbs bool) {
 	d.Do(t, "SET", "lzf", strings.Repeat("abcabc", 500))
 	d.Do(t, "SET", "big", strings.Repeat("0123456789abcdef", 1<<16))
 	d.Do(t, "SET", "near", "v", "PX", "100000000")
+	d.Do(t, "SET", "nearer", "v", "PX", "600000") // held back until in sync
+	d.Do(t, "SET", "{rn}a", "v", "PX", "700000")
 	d.Do(t, "SET", "12", "an integer key")
 	for i := range 200 {
 		n := strconv.Itoa(i)

@@ -74,8 +74,10 @@ func (r *Replicator) serve(ctx, hard context.Context, sess *psync.Session, estab
 		if s.Phase != wire.PhaseDraining {
 			s.Phase = wire.PhaseCatchingUp
 		}
-		s.Complete = true
+		s.Complete = !r.held.any()
 	})
+	r.waker.Store(sp)
+	defer r.waker.Store(nil)
 	return r.stream(hard, sess, w, in)
 }
 

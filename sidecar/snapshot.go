@@ -25,6 +25,7 @@ var errFound = errors.New("found")
 func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *window.Window, established bool) error {
 	began := time.Now()
 	r.full = true
+	r.held.reset()
 	set, err := r.prepare(ctx, sess, established)
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 	if err := r.w.BeginSnapshot(ctx); err != nil {
 		return err
 	}
-	copied := &copyState{r: r, ctx: ctx, set: set, pos: sess.Pos}
+	copied := &copyState{r: r, ctx: ctx, set: set, pos: sess.Pos, began: began}
 	if err := copied.read(w, sess); err != nil {
 		return err
 	}
@@ -44,14 +45,16 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 			return err
 		}
 	}
-	if err := r.w.EndSnapshot(ctx, copied.pos); err != nil {
+	if err := r.w.EndSnapshot(ctx, copied.pos, r.held.any()); err != nil {
 		return err
 	}
+	r.copiedAt = time.Now()
 	sess.Pos = copied.pos
 	r.full = false
+	r.setHeld(r.held.any())
 	r.applied.Store(sess.Pos.Offset)
 	r.st.Update(func(s *wire.Status) {
-		s.FullSync.Running, s.Complete = false, true
+		s.FullSync.Running = false
 		s.FullSync.Keys = copied.keys
 		s.AppliedOffset = sess.Pos.Offset
 	})
@@ -117,6 +120,7 @@ type copyState struct {
 	bytes    int64
 	options  rdb.RestoreOptions
 	version  int
+	began    time.Time
 	reported time.Time
 }
 
@@ -211,6 +215,9 @@ func (c *copyState) record(rec *rdb.Record) error {
 		}
 	}
 	c.keys++
+	if err := c.r.hold(rec, c.began); err != nil {
+		return err
+	}
 	return c.r.w.Restore(c.ctx, rec, c.options)
 }
 

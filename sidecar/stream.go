@@ -25,12 +25,17 @@ type input struct {
 }
 
 func (in *input) Read(p []byte) (int, error) {
-	if in.dry != nil && in.sp.Empty() {
-		if err := in.dry(); err != nil {
-			return 0, &applyError{err}
+	for {
+		if in.dry != nil && in.sp.Empty() {
+			if err := in.dry(); err != nil {
+				return 0, &applyError{err}
+			}
+		}
+		n, err := in.sp.Read(p)
+		if !errors.Is(err, spool.ErrWoken) {
+			return n, err
 		}
 	}
-	return in.sp.Read(p)
 }
 
 // applyError carries an error of the target through the reader of the source.
@@ -75,7 +80,15 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 			in.streamFrom.Add(1)
 		}
 	}
-	in.dry = func() error { return s.flush(true) }
+	in.dry = func() error {
+		if err := s.flush(true); err != nil {
+			return err
+		}
+		if !s.inMulti && r.held.any() && r.caughtUp() {
+			return r.release(ctx)
+		}
+		return nil
+	}
 	defer func() { in.dry = nil }()
 	if err := s.flush(true); err != nil { // the checkpoint under the replid of now
 		return err
@@ -211,6 +224,9 @@ func (s *streaming) write(c *resp.Command) error {
 		return nil
 	}
 	s.commands++
+	if err := s.r.inherit(c, s.db); err != nil {
+		return err
+	}
 	if err := s.r.throttle(s.ctx, len(c.Raw), 1); err != nil {
 		return err
 	}

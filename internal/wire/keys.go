@@ -38,6 +38,7 @@ const (
 	CkptDB           = "db"           // selected DB at that offset
 	CkptState        = "state"        // CkptStateFull or CkptStateStream
 	CkptSourceOffset = "sourceOffset" // last seen offset of the shard's master
+	CkptHeld         = "held"         // "1": near deadlines of the snapshot are held back (HeldMillis)
 	CkptSourceTime   = "sourceTime"   // when it was seen, Unix milliseconds
 )
 
@@ -46,6 +47,12 @@ const (
 	CkptStateFull   = "full"   // a full copy is being written: incomplete
 	CkptStateStream = "stream" // complete up to the offset
 )
+
+// HeldMillis is added to the deadline of a key of a snapshot that is so near
+// that the target could expire the key before the stream, which may have
+// extended it, has caught up. It is taken off again then. A deadline that is
+// more than 34 years away is a held one while the checkpoint says so.
+const HeldMillis = 1 << 40
 
 // ConnName is the name (CLIENT SETNAME) of every connection of a replicator
 // to its target: redis-sync:<pair>:<shard>:<epoch>:<incarnation>. The parts

@@ -48,8 +48,13 @@ type Writer interface {
 	// removes keys.
 	Scan(ctx context.Context, f func(db int, key []byte) error) error
 	Delete(ctx context.Context, db int, keys [][]byte) error
-	// EndSnapshot settles and makes the target complete at pos.
-	EndSnapshot(ctx context.Context, pos psync.Position) error
+	// EndSnapshot settles and notes that the snapshot is written up to pos.
+	// held: deadlines were held back (wire.HeldMillis).
+	EndSnapshot(ctx context.Context, pos psync.Position, held bool) error
+	// Release takes wire.HeldMillis off a key's deadline, if it is on it.
+	// Released notes that this was done for all keys.
+	Release(ctx context.Context, db int, key []byte) error
+	Released(ctx context.Context) error
 
 	// Resume says where the stream that follows begins, without a snapshot.
 	Resume(pos psync.Position)

@@ -105,7 +105,7 @@ func (t *Cluster) rechunk(k *chunk) error {
 		if err := resp.ReadCommand(w, &c); err != nil {
 			return fmt.Errorf("reading back a chunk: %w", err)
 		}
-		to := t.owner[route.Slot(c.Args[1])].chunk
+		to := t.owner[route.Slot(chunkKey(&c))].chunk
 		to.buf = append(to.buf, c.Raw...)
 		to.n++
 		to.resent = true
@@ -187,6 +187,15 @@ func (t *Cluster) answerChunk(n *clusterNode) error {
 	return first
 }
 
+// chunkKey is the key of a command that a chunk may hold: RESTORE, UNLINK, or
+// the EVAL of Release.
+func chunkKey(c *resp.Command) []byte {
+	if len(c.Args) > 3 && string(c.Args[0]) == "EVAL" {
+		return c.Args[3]
+	}
+	return c.Args[1]
+}
+
 // putBack takes the failed commands of a chunk: those of keys that are on the
 // move go to the node that takes them, the others wait in the open chunk.
 func (t *Cluster) putBack(n *clusterNode, k *chunk, failed []int) error {
@@ -200,8 +209,9 @@ func (t *Cluster) putBack(n *clusterNode, k *chunk, failed []int) error {
 			continue
 		}
 		failed = failed[1:]
-		to := t.owner[route.Slot(c.Args[1])]
-		done, err := t.asking(n, string(c.Args[1]), c.Raw)
+		key := chunkKey(&c)
+		to := t.owner[route.Slot(key)]
+		done, err := t.asking(n, string(key), c.Raw)
 		if err != nil || done {
 			if err != nil && !transient(err) {
 				return err
@@ -295,7 +305,7 @@ func (t *Cluster) Everywhere(ctx context.Context, args ...string) error {
 
 // EndSnapshot settles and makes the target complete at pos, with a generation
 // in which every node stands there.
-func (t *Cluster) EndSnapshot(ctx context.Context, pos psync.Position) error {
+func (t *Cluster) EndSnapshot(ctx context.Context, pos psync.Position, held bool) error {
 	if err := t.Settle(ctx); err != nil {
 		return err
 	}
@@ -311,6 +321,7 @@ func (t *Cluster) EndSnapshot(ctx context.Context, pos psync.Position) error {
 			return errGone
 		}
 		fields := append(fence.Fields(t.o.Identity, pos, t.o.Seen()), ckptGeneration, text)
+		fields = append(fields, fence.HeldField(held)...)
 		if _, err := t.holder.c.Do(append([]string{"HSET", t.mainKey()}, fields...)...); err != nil {
 			return err
 		}
@@ -322,6 +333,25 @@ func (t *Cluster) EndSnapshot(ctx context.Context, pos psync.Position) error {
 	t.Resume(pos)
 	t.force = false
 	return nil
+}
+
+// Release takes the hold off a key's deadline.
+func (t *Cluster) Release(ctx context.Context, _ int, key []byte) error {
+	n := t.owner[route.Slot(key)]
+	n.chunk.buf = appendRelease(n.chunk.buf, key)
+	n.chunk.n++
+	if n.chunk.n < t.o.BatchCount {
+		return nil
+	}
+	return t.again(ctx, func() error { return t.sendChunk(n.id) })
+}
+
+// Released notes that no deadline is held.
+func (t *Cluster) Released(ctx context.Context) error {
+	if err := t.Settle(ctx); err != nil {
+		return err
+	}
+	return t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.HeldField(false)...)...)
 }
 
 // Scan calls f with every key of every node.

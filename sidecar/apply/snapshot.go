@@ -190,17 +190,47 @@ func (s *Standalone) Everywhere(ctx context.Context, args ...string) error {
 	return err
 }
 
-// EndSnapshot settles and makes the target complete at pos.
-func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position) error {
+// EndSnapshot settles and notes that the snapshot is written up to pos.
+func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position, held bool) error {
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
-	if _, err := s.simple(ctx, append([]string{"HSET", key}, fence.Fields(s.o.Identity, pos, s.o.Seen())...)...); err != nil {
+	if _, err := s.simple(ctx, append([]string{"HSET", key}, append(fence.Fields(s.o.Identity, pos, s.o.Seen()), fence.HeldField(held)...)...)...); err != nil {
 		return err
 	}
 	s.Resume(pos)
 	return nil
+}
+
+// releaseScript takes the hold off a deadline, exactly: the clock stands
+// still in a script. A deadline that the stream has set since is not held.
+const releaseScript = `local t=redis.call('PTTL',KEYS[1]) local h=tonumber(ARGV[1])
+if t>h/2 then redis.call('PEXPIRE',KEYS[1],string.format('%.0f',t-h)) end return 0`
+
+func appendRelease(dst []byte, key []byte) []byte {
+	return resp.AppendCommand(dst, "EVAL", releaseScript, "1", string(key), strconv.Itoa(wire.HeldMillis))
+}
+
+// Release takes the hold off a key's deadline.
+func (s *Standalone) Release(ctx context.Context, db int, key []byte) error {
+	s.chunk.use(db)
+	s.chunk.buf = appendRelease(s.chunk.buf, key)
+	s.chunk.n++
+	if s.chunk.n < s.o.BatchCount {
+		return nil
+	}
+	return s.sendChunk(ctx)
+}
+
+// Released notes that no deadline is held.
+func (s *Standalone) Released(ctx context.Context) error {
+	if err := s.Settle(ctx); err != nil {
+		return err
+	}
+	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
+	_, err := s.simple(ctx, append([]string{"HSET", key}, fence.HeldField(false)...)...)
+	return err
 }
 
 // Scan calls f with every key of every database of the target.

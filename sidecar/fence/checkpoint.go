@@ -18,6 +18,8 @@ type Checkpoint struct {
 	// Full: a full copy was being written when it was last touched; the
 	// target is not a complete copy and the position is of no use.
 	Full bool
+	// Held: near deadlines of the snapshot are still held back.
+	Held bool
 }
 
 // Usable reports whether PSYNC may ask for the position.
@@ -41,6 +43,7 @@ func ReadCheckpoint(c *conn.Conn, id Identity) (Checkpoint, error) {
 	if ck.Full {
 		return ck, nil
 	}
+	ck.Held = f[wire.CkptHeld] == "1"
 	ck.Pos.ReplID = f[wire.CkptReplID]
 	if ck.Pos.Offset, err = strconv.ParseInt(f[wire.CkptOffset], 10, 64); err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint at %s: offset: %w", c.Addr, err)
@@ -80,6 +83,14 @@ func Fields(id Identity, pos psync.Position, seen Seen) []string {
 		wire.CkptState, wire.CkptStateStream, wire.CkptSourceOffset, strconv.FormatInt(seen.Offset, 10),
 		wire.CkptSourceTime, strconv.FormatInt(seen.At.UnixMilli(), 10),
 	}
+}
+
+// HeldField says whether near deadlines are held back.
+func HeldField(held bool) []string {
+	if held {
+		return []string{wire.CkptHeld, "1"}
+	}
+	return []string{wire.CkptHeld, "0"}
 }
 
 // FullFields mark the target as incomplete.

@@ -4,12 +4,15 @@
 package marks
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 const (
@@ -143,6 +146,60 @@ func (s *Set) Stale(f func(db int, key []byte) error) error {
 	}
 	return nil
 }
+
+// List is a queue of keys, in memory up to a bound and in a file beyond it.
+type List struct {
+	dir   string
+	part  part
+	count int64
+}
+
+// NewList returns an empty list; its file is made in dir.
+func NewList(dir string) *List { return &List{dir: dir} }
+
+// Add appends a key.
+func (l *List) Add(db int, key []byte) error {
+	rec := make([]byte, 0, 8+len(key))
+	rec = binary.LittleEndian.AppendUint32(rec, uint32(db))
+	rec = binary.LittleEndian.AppendUint32(rec, uint32(len(key)))
+	l.count++
+	return l.part.add(l.dir, append(rec, key...))
+}
+
+// Len is the number of keys added.
+func (l *List) Len() int64 { return l.count }
+
+// Each calls f with every key.
+func (l *List) Each(f func(db int, key []byte) error) error {
+	var src io.Reader = bytes.NewReader(l.part.buf)
+	if l.part.f != nil {
+		size, err := l.part.f.Seek(0, io.SeekEnd)
+		if err != nil {
+			return fmt.Errorf("reading the list of keys: %w", err)
+		}
+		src = io.MultiReader(io.NewSectionReader(l.part.f, 0, size), src)
+	}
+	r := bufio.NewReaderSize(src, 64<<10)
+	var head [8]byte
+	var key []byte
+	for range l.count {
+		if _, err := io.ReadFull(r, head[:]); err != nil {
+			return fmt.Errorf("reading the list of keys: %w", err)
+		}
+		n := int(binary.LittleEndian.Uint32(head[4:]))
+		key = slices.Grow(key[:0], n)[:n]
+		if _, err := io.ReadFull(r, key); err != nil {
+			return fmt.Errorf("reading the list of keys: %w", err)
+		}
+		if err := f(int(binary.LittleEndian.Uint32(head[:4])), key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close releases the file.
+func (l *List) Close() { l.part.close() }
 
 // Close releases the files.
 func (s *Set) Close() {

@@ -45,6 +45,7 @@ type Spool struct {
 	err     error
 	aborted bool // by the reader
 	waiting bool // the writer waits for room
+	woken   bool // Wake was called and no Read has told it
 }
 
 type segment struct {
@@ -206,6 +207,18 @@ func (s *Spool) Abort() {
 	s.writable.Broadcast()
 }
 
+// ErrWoken is returned by a Read that waited when Wake was called.
+var ErrWoken = errors.New("the reader of the spool was woken")
+
+// Wake makes the Read that waits, or the next one that would, return
+// ErrWoken.
+func (s *Spool) Wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.woken = true
+	s.readable.Broadcast()
+}
+
 // Read takes bytes from the queue; it waits while there are none.
 func (s *Spool) Read(p []byte) (int, error) {
 	s.mu.Lock()
@@ -229,6 +242,9 @@ func (s *Spool) Read(p []byte) (int, error) {
 			return s.fromDisk(p)
 		case s.closed:
 			return 0, s.err
+		case s.woken:
+			s.woken = false
+			return 0, ErrWoken
 		default:
 			s.readable.Wait()
 		}
