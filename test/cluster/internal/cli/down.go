@@ -34,7 +34,12 @@ does nothing where there is nothing.`,
 					errs = append(errs, fmt.Errorf("no site %q here", name))
 					continue
 				}
-				if err := cluster.Remove(site.Site{Name: name}); err != nil {
+				// The record may be missing or broken; the name is enough then.
+				s, err := site.Open(name)
+				if err != nil {
+					s = site.Site{Name: name}
+				}
+				if err := cluster.Remove(s); err != nil {
 					errs = append(errs, fmt.Errorf("remove %s: %w", name, err))
 				}
 			}

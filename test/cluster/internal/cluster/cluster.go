@@ -72,6 +72,9 @@ func PrepareHost() error {
 // Off ends a site as a power loss does: nothing is told, nothing answers, and
 // the disk stays.
 func Off(s site.Site) error {
+	if err := network.Unplug(s); err != nil {
+		return err
+	}
 	if err := machine.Kill(s); err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ func importPause(ctx context.Context, s site.Site) error {
 			return err
 		}
 		archive := filepath.Join(s.Dir(), "pause.tar")
-		if err := image.WritePause(archive, config.PauseImage, filepath.Join(filepath.Dir(program), "pause")); err != nil {
+		if err := image.WriteProgram(archive, config.PauseImage, filepath.Join(filepath.Dir(program), "pause")); err != nil {
 			return err
 		}
 		_, err = image.Load(ctx, s, archive)

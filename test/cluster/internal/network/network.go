@@ -97,6 +97,19 @@ func EnsureSite(s site.Site) error {
 	return nil
 }
 
+// Unplug takes a site off the network at once, before its processes end: the
+// kernel would tell their peers.
+func Unplug(s site.Site) error {
+	if !exists(router) {
+		return nil
+	}
+	if _, err := ip(in(router, "link", "show", "dev", plug(s))...); err != nil {
+		return nil // not plugged in
+	}
+	_, err := ip(in(router, "link", "del", plug(s))...)
+	return err
+}
+
 // RemoveSite deletes the site's network namespace and its link. What still runs
 // in it keeps it alive, so processes must be ended before.
 func RemoveSite(s site.Site) error { return deleteNetns(s.Netns()) }

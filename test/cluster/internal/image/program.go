@@ -1,5 +1,5 @@
-// Package image makes the one image that a cluster needs for itself, and
-// imports images into sites.
+// Package image makes images of single programs, such as the one that a cluster
+// needs for itself, and imports images into sites.
 package image
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -17,23 +18,23 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// WritePause writes a docker-archive with an image of the given reference whose
-// only file is the static program pause.
-func WritePause(file, ref, program string) error {
+// WriteProgram writes a docker-archive with an image of the given reference
+// whose only file is a static program, which it runs.
+func WriteProgram(archive, ref, program string) error {
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		return err
 	}
 	binary, err := os.ReadFile(program)
 	if err != nil {
-		return fmt.Errorf("pause program: %w", err)
+		return fmt.Errorf("image %s: %w", ref, err)
 	}
-	img, err := single("pause", binary)
+	img, err := single(filepath.Base(program), binary)
 	if err != nil {
-		return fmt.Errorf("pause image: %w", err)
+		return fmt.Errorf("image %s: %w", ref, err)
 	}
-	if err := tarball.WriteToFile(file, tag, img); err != nil {
-		return fmt.Errorf("pause image: %w", err)
+	if err := tarball.WriteToFile(archive, tag, img); err != nil {
+		return fmt.Errorf("image %s: %w", ref, err)
 	}
 	return nil
 }

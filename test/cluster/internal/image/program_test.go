@@ -12,13 +12,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-func TestWritePause(t *testing.T) {
+func TestWriteProgram(t *testing.T) {
 	dir := t.TempDir()
 	program, archive := filepath.Join(dir, "pause"), filepath.Join(dir, "pause.tar")
 	if err := os.WriteFile(program, []byte("program"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := WritePause(archive, "localhost/test/pause:1", program); err != nil {
+	if err := WriteProgram(archive, "localhost/test/pause:1", program); err != nil {
 		t.Fatal(err)
 	}
 	img, err := tarball.ImageFromPath(archive, nil)
