@@ -130,6 +130,8 @@ func (c *copyState) read(w *window.Window, sess *psync.Session) error {
 	if err != nil {
 		return sourceOr(err)
 	}
+	sc.SpillTo(c.r.dir)
+	defer w.SpillAbove(0, nil)
 	c.version = sc.Version()
 	c.options = rdb.RestoreOptions{
 		Footer:  rdb.FooterVersion(sc.Version(), c.r.w.RDBVersion()),
@@ -209,6 +211,10 @@ func (c *copyState) record(rec *rdb.Record) error {
 		return stopf("key %q in database %d: its %s encoding (RDB type %d, source RDB version %d) cannot be read by the target (RDB version %d)",
 			rec.Key, rec.DB, rdb.TypeName(rec.Type), rec.Type, c.version, c.r.w.RDBVersion())
 	}
+	if limit, size := c.bulkLimit(rec); size > limit {
+		return stopf("key %q in database %d: its %s value has %d bytes, more than the target takes in one piece (%d); raise proto-max-bulk-len there and advanced.target_redis_proto_max_bulk_len here",
+			rec.Key, rec.DB, rdb.TypeName(rec.Type), size, limit)
+	}
 	if c.set != nil {
 		if err := c.set.Add(rec.DB, rec.Key); err != nil {
 			return err
@@ -219,6 +225,20 @@ func (c *copyState) record(rec *rdb.Record) error {
 		return err
 	}
 	return c.r.w.Restore(c.ctx, rec, c.options)
+}
+
+// bulkLimit is the size of the one argument that carries a big value, and what
+// the target takes. A string goes as it is, and is never longer than the
+// default of Redis; RedisShake's own default is a little less.
+func (c *copyState) bulkLimit(rec *rdb.Record) (limit, size int64) {
+	limit = c.r.cfg.Advanced.TargetMaxBulkLen
+	if rec.Big == nil || limit == 0 {
+		return limit, 0
+	}
+	if n, ok := rec.PlainString(); ok {
+		return max(limit, 512<<20), n
+	}
+	return limit, rec.Big.PayloadSize()
 }
 
 func (c *copyState) aux(rec *rdb.Record) error {

@@ -118,6 +118,25 @@ func (t *Cluster) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptio
 	if r.DB != 0 {
 		return &DataError{Command: "RESTORE", Key: string(r.Key), DB: r.DB, Err: errors.New("a Redis Cluster has database 0 only")}
 	}
+	if r.Big != nil {
+		if err := t.Settle(ctx); err != nil {
+			return err
+		}
+		return t.again(ctx, func() error {
+			n := t.owner[route.Slot(r.Key)]
+			if n.c == nil {
+				return errGone
+			}
+			err := sendBig(n.c, r, o)
+			if t.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
+				return nil
+			}
+			if serverSaid(err) && !transient(err) {
+				return &DataError{Command: "RESTORE", Key: string(r.Key), Err: err}
+			}
+			return err
+		})
+	}
 	n := t.owner[route.Slot(r.Key)]
 	n.chunk.buf = rdb.AppendRestore(n.chunk.buf, r, o)
 	n.chunk.n++

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
@@ -46,6 +48,9 @@ func (s *Standalone) BeginSnapshot(ctx context.Context) error {
 
 // Restore writes one value.
 func (s *Standalone) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error {
+	if r.Big != nil {
+		return s.restoreBig(ctx, r, o)
+	}
 	k := s.chunk
 	k.use(r.DB)
 	k.buf = rdb.AppendRestore(k.buf, r, o)
@@ -54,6 +59,67 @@ func (s *Standalone) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOp
 		return nil
 	}
 	return s.sendChunk(ctx)
+}
+
+// restoreBig streams a value from its file, again until the target has it.
+func (s *Standalone) restoreBig(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error {
+	if err := s.Settle(ctx); err != nil {
+		return err
+	}
+	o.Replace = o.Replace || !s.o.SkipExisting
+	var b backoff
+	for {
+		err := error(errGone)
+		if s.c != nil {
+			err = sendBig(s.c, r, o)
+		}
+		if err == nil || s.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
+			s.o.Waiting(nil)
+			return nil
+		}
+		if serverSaid(err) && !transient(err) {
+			return &DataError{Command: "RESTORE", Key: string(r.Key), DB: r.DB, Err: err}
+		}
+		for err != nil {
+			if err := s.retry(ctx, &b, err); err != nil {
+				return err
+			}
+			_, err = s.connect(ctx)
+		}
+	}
+}
+
+// sendBig selects the database, streams one RESTORE, and selects database 0
+// again.
+func sendBig(c *conn.Conn, r *rdb.Record, o rdb.RestoreOptions) error {
+	if r.DB != 0 {
+		if _, err := c.Do("SELECT", strconv.Itoa(r.DB)); err != nil {
+			return err
+		}
+	}
+	replies, err := 1, error(nil)
+	if _, ok := r.PlainString(); ok {
+		replies, err = rdb.WriteSet(c, r, o.Replace)
+	} else {
+		err = rdb.WriteRestore(c, r, o)
+	}
+	if err != nil {
+		return err
+	}
+	// The answer comes when the value is built, which blocks the server.
+	c.SetTimeout(10 * time.Minute)
+	defer c.SetTimeout(time.Minute)
+	for range replies {
+		if err := resp.SkipReply(c.W); err != nil {
+			return err
+		}
+	}
+	if r.DB != 0 {
+		if _, err := c.Do("SELECT", "0"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // use makes the chunk's next command run in a database.

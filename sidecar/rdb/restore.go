@@ -17,6 +17,28 @@ type RestoreOptions struct {
 // the RDB version in two bytes and the CRC-64 over all of it (cluster.c,
 // createDumpPayload).
 func AppendRestore(dst []byte, r *Record, o RestoreOptions) []byte {
+	dst = appendRestoreHead(dst, r, o, int64(len(r.Value)+11))
+	body := len(dst)
+	dst = append(dst, r.Type)
+	dst = append(dst, r.Value...)
+	dst = append(dst, byte(o.Footer), byte(o.Footer>>8))
+	dst = binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[body:]))
+	return appendRestoreTail(dst, r, o)
+}
+
+// access says which of IDLETIME and FREQ is passed on.
+func access(r *Record, o RestoreOptions) byte {
+	switch {
+	case o.Access && r.Freq >= 0:
+		return 'f'
+	case o.Access && r.Idle >= 0:
+		return 'i'
+	}
+	return 0
+}
+
+// appendRestoreHead appends everything before the payload of n bytes.
+func appendRestoreHead(dst []byte, r *Record, o RestoreOptions, n int64) []byte {
 	args := 4
 	if o.Replace {
 		args++
@@ -24,11 +46,8 @@ func AppendRestore(dst []byte, r *Record, o RestoreOptions) []byte {
 	if r.Expire != 0 {
 		args++
 	}
-	access := 0
-	if o.Access && r.Freq >= 0 {
-		access, args = 'f', args+2
-	} else if o.Access && r.Idle >= 0 {
-		access, args = 'i', args+2
+	if access(r, o) != 0 {
+		args += 2
 	}
 	dst = append(dst, '*')
 	dst = strconv.AppendInt(dst, int64(args), 10)
@@ -39,13 +58,12 @@ func AppendRestore(dst []byte, r *Record, o RestoreOptions) []byte {
 	dst = append(dst, "\r\n"...)
 	dst = appendIntBulk(dst, r.Expire)
 	dst = append(dst, '$')
-	dst = strconv.AppendInt(dst, int64(len(r.Value)+11), 10)
-	dst = append(dst, "\r\n"...)
-	body := len(dst)
-	dst = append(dst, r.Type)
-	dst = append(dst, r.Value...)
-	dst = append(dst, byte(o.Footer), byte(o.Footer>>8))
-	dst = binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[body:]))
+	dst = strconv.AppendInt(dst, n, 10)
+	return append(dst, "\r\n"...)
+}
+
+// appendRestoreTail appends everything after the payload.
+func appendRestoreTail(dst []byte, r *Record, o RestoreOptions) []byte {
 	dst = append(dst, "\r\n"...)
 	if o.Replace {
 		dst = append(dst, "$7\r\nREPLACE\r\n"...)
@@ -53,7 +71,7 @@ func AppendRestore(dst []byte, r *Record, o RestoreOptions) []byte {
 	if r.Expire != 0 {
 		dst = append(dst, "$6\r\nABSTTL\r\n"...)
 	}
-	switch access {
+	switch access(r, o) {
 	case 'f':
 		dst = append(dst, "$4\r\nFREQ\r\n"...)
 		dst = appendIntBulk(dst, int64(r.Freq))

@@ -45,6 +45,9 @@ type Record struct {
 	Idle   int64  // seconds since last access, -1 when unknown (LRU)
 	Freq   int    // LFU counter, -1 when unknown
 	Count  int64  // KindResize
+	// Big is set instead of Value when the value is larger than the limit of
+	// SpillAbove. It is valid until the next call.
+	Big *BigValue
 }
 
 // Scanner reads one snapshot.
@@ -55,8 +58,11 @@ type Scanner struct {
 	valkey  bool
 	db      int
 	crc     uint64
+	big     *BigValue
+	dir     string
 	key     []byte // kept apart, because reading the value may move the window
 	scratch []byte
+	typ     byte // of the value being read
 }
 
 // NewScanner reads the header from w.
@@ -111,6 +117,10 @@ func (s *Scanner) wrap(err error, doing string) error {
 func (s *Scanner) Next(r *Record) error {
 	*r = Record{Idle: -1, Freq: -1}
 	s.w.Unmark()
+	if s.big != nil {
+		s.big.close()
+		s.big = nil
+	}
 	for {
 		op, err := s.w.Byte()
 		if err != nil {
@@ -259,10 +269,17 @@ func (s *Scanner) value(r *Record, typ byte) error {
 	}
 	s.key = append(s.key[:0], key...)
 	s.w.Mark()
+	s.typ = typ
 	if err := s.skipValue(typ); err != nil {
 		return fmt.Errorf("key %q (%s): %w", printable(s.key), TypeName(typ), err)
 	}
 	r.Kind, r.DB, r.Key, r.Type, r.Value = KindKey, s.db, s.key, typ, s.w.Marked()
+	if s.w.Spilled() > 0 {
+		if err := s.big.write(r.Value); err != nil {
+			return err
+		}
+		r.Big, r.Value = s.big, nil
+	}
 	return nil
 }
 

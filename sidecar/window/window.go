@@ -28,6 +28,11 @@ type Window struct {
 	base int64 // absolute offset of buf[0] in the source
 	max  int
 
+	// spill takes the bytes of a piece that grows beyond spillAbove.
+	spill      func([]byte) error
+	spillAbove int
+	spilled    int64
+
 	// Checksum over all consumed bytes, where the caller wants one: sum is
 	// called with each stretch exactly once, in order.
 	sum     func([]byte)
@@ -54,7 +59,14 @@ func (w *Window) Offset() int64 { return w.base + int64(w.pos) }
 func (w *Window) Buffered() int { return w.end - w.pos }
 
 // Mark starts a piece at the read position.
-func (w *Window) Mark() { w.mark = w.pos }
+func (w *Window) Mark() { w.mark, w.spilled = w.pos, 0 }
+
+// SpillAbove hands the bytes of a piece on to f when it grows beyond n bytes,
+// so that the window need not hold it. Marked is then the rest of the piece.
+func (w *Window) SpillAbove(n int, f func([]byte) error) { w.spillAbove, w.spill = n, f }
+
+// Spilled is the number of bytes of the piece that were handed on.
+func (w *Window) Spilled() int64 { return w.spilled }
 
 // Unmark forgets the piece.
 func (w *Window) Unmark() { w.mark = -1 }
@@ -95,6 +107,13 @@ func (w *Window) Need(n int) error {
 
 func (w *Window) fill(n int) error {
 	w.FlushSum()
+	if w.mark >= 0 && w.spill != nil && w.pos-w.mark >= w.spillAbove {
+		if err := w.spill(w.buf[w.mark:w.pos]); err != nil {
+			return err
+		}
+		w.spilled += int64(w.pos - w.mark)
+		w.mark = w.pos
+	}
 	keep := w.pos
 	if w.mark >= 0 {
 		keep = w.mark
@@ -183,8 +202,8 @@ func (w *Window) Peek(n int) ([]byte, error) {
 func (w *Window) Skip(n int64) error {
 	for n > 0 {
 		step := n
-		if w.mark < 0 {
-			step = min(n, int64(len(w.buf)))
+		if w.mark < 0 || w.spill != nil {
+			step = min(n, 64<<10)
 		}
 		if step > int64(w.max) {
 			return fmt.Errorf("%w: %d bytes at offset %d, the limit is %d", ErrTooLarge, step, w.Offset(), w.max)
