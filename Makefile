@@ -54,6 +54,7 @@ test: test-packages ## Run the tests; installs the Debian packages that they nee
 	$(TEST) $$(go list ./... | grep -v '/sidecar\(/\|$$\)')
 	$(TEST) -race ./sidecar/...
 	cd test && go vet ./... && $(TEST) ./...
+	cd test/cluster && $(TEST) $$(go list -f '{{if .TestGoFiles}}{{.ImportPath}}{{end}}' ./internal/...)
 
 .PHONY: test-packages
 test-packages: # Debian packages that `make test` needs and the machine lacks
@@ -101,6 +102,10 @@ demo-down: ## Remove what `make demo` or `make e2e` started
 .PHONY: e2e
 e2e: ## The path of the demo with assertions, and bad input (Linux, root)
 	cd test && E2E=1 go test -v -count=1 -timeout 60m ./e2e
+
+.PHONY: test-clusters
+test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down (Linux, root)
+	cd test/cluster && go test -tags clusters -v -count=1 -timeout 20m ./life
 
 .PHONY: release-archives
 release-archives: ## Build the archives of a release into dist/ (VERSION=v1.2.3, PLATFORMS=...)
