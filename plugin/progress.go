@@ -3,11 +3,13 @@ package plugin
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
 )
@@ -20,10 +22,21 @@ type progress interface {
 }
 
 func newProgress(out io.Writer) progress {
-	if isTerminal(out) {
+	if hasRoom(out) {
 		return &barProgress{lineProgress: lineProgress{out: out}}
 	}
 	return &lineProgress{out: out}
+}
+
+// hasRoom tells a terminal that says how large it is: on one of size 0, as some
+// programs make it, nothing of a bar would be seen.
+func hasRoom(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok || !isTerminal(out) {
+		return false
+	}
+	width, height, err := term.GetSize(int(file.Fd())) //nolint:gosec // a file descriptor
+	return err == nil && width > 0 && height > 0
 }
 
 // lineInterval is how often lines repeat a state that only counts up.
