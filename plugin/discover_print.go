@@ -135,8 +135,8 @@ func notesOf(inst *topology.Instance, wide bool) string {
 		switch {
 		case f.Severity == topology.SeverityError:
 			errs = append(errs, "error: "+aboutOf(inst, f)+f.Message)
-		case strings.HasPrefix(f.Message, "stale label"):
-			// said in one go below
+		case strings.HasPrefix(f.Message, "stale label"), f.Severity == topology.SeverityInfo && !wide:
+			// stale labels are said in one go below
 		default:
 			others = append(others, aboutOf(inst, f)+f.Message)
 		}

@@ -261,3 +261,26 @@ func TestSession(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionOutlivesRestart: a pod that came back is reached again.
+func TestSessionOutlivesRestart(t *testing.T) {
+	s := testkube.New(t)
+	f := s.RunFailover(t)
+	inst := discover(t, s, "redis-b")
+	session := discovery.Open(client(t, s), inst, discovery.Credentials{Password: testkube.FailoverPassword})
+	defer session.Close()
+	for range 2 {
+		server, err := session.Pod(t.Context(), "rfr-redis-b-2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.Role(t.Context()); err != nil {
+			t.Error(err)
+		}
+		f.Pods[2].Restart(t)
+	}
+	f.Pods[2].Kill()
+	if _, err := session.Pod(t.Context(), "rfr-redis-b-2"); err == nil {
+		t.Error("a stopped server is reached")
+	}
+}

@@ -65,7 +65,13 @@ func (s *Session) Pod(ctx context.Context, name string) (*redisx.Client, error) 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.client != nil {
-		return p.client, nil
+		// A pod of the same name may be another one by now; the first
+		// command on the old connection then finds out.
+		if err := p.client.Ping(ctx); !redisx.IsUnreachable(err) {
+			return p.client, err
+		}
+		_ = p.client.Close()
+		p.client = nil
 	}
 	client, err := s.connect(ctx, name, 1)
 	if err != nil {
@@ -86,10 +92,17 @@ func (s *Session) connect(ctx context.Context, pod string, poolSize int) (*redis
 	if err != nil {
 		return nil, err
 	}
-	return redisx.Open(ctx, dialPod(s.client, s.inst.Namespace, pod, s.inst.Port), redisx.Options{
+	dial := dialPod(s.client, s.inst.Namespace, pod, s.inst.Port)
+	options := redisx.Options{
 		Name:     fmt.Sprintf("%s: pod %s/%s", s.client.Where(), s.inst.Namespace, pod),
 		Username: s.cred.Username, Password: s.cred.Password, TLS: secure, PoolSize: poolSize,
-	})
+	}
+	client, err := redisx.Open(ctx, dial, options)
+	if redisx.IsUnreachable(err) && ctx.Err() == nil {
+		// The kept port-forward leads to a pod that is gone; it is dropped now.
+		return redisx.Open(ctx, dial, options)
+	}
+	return client, err
 }
 
 func dialPod(c *kube.Client, namespace, pod string, port int) redisx.Dialer {

@@ -25,6 +25,10 @@ import (
 // accepts is known only at the first read: its error then carries what the
 // API server said.
 func (c *Client) DialPod(ctx context.Context, namespace, pod string, port int) (net.Conn, error) {
+	// The upgrade has no bound of its own, and an API server that is cut off
+	// does not even refuse.
+	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
+	defer cancel()
 	conn, err := c.forwards.dial(ctx, podKey{namespace, pod}, port)
 	if err != nil {
 		return nil, c.wrap(err, "connect to port %d of pod %s/%s", port, namespace, pod)
@@ -32,6 +36,9 @@ func (c *Client) DialPod(ctx context.Context, namespace, pod string, port int) (
 	conn.client = c
 	return conn, nil
 }
+
+// forwardTimeout bounds one DialPod.
+const forwardTimeout = 15 * time.Second
 
 type podKey struct{ namespace, pod string }
 
@@ -59,20 +66,44 @@ func newForwarder(c *Client) *forwarder {
 }
 
 func (f *forwarder) dial(ctx context.Context, key podKey, port int) (*podConn, error) {
+	conn, err := f.dialOnce(ctx, key, port)
+	if err == nil || ctx.Err() != nil || IsAuth(err) || IsNotFound(err) {
+		return conn, err
+	}
+	// The kept connection may have died unnoticed: once more on a new one.
+	return f.dialOnce(ctx, key, port)
+}
+
+func (f *forwarder) dialOnce(ctx context.Context, key podKey, port int) (*podConn, error) {
 	link, err := f.link(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := link.open(key, port, func() { f.drop(key, link) })
-	if err == nil {
-		return conn, nil
+	type opened struct {
+		conn *podConn
+		err  error
 	}
-	// The kept connection had died unnoticed: once more on a new one.
-	f.drop(key, link)
-	if link, err = f.link(ctx, key); err != nil {
-		return nil, err
+	// Opening streams waits for the far side, which knows no context.
+	result := make(chan opened, 1)
+	go func() {
+		conn, err := link.open(key, port, func() { f.drop(key, link) })
+		result <- opened{conn, err}
+	}()
+	select {
+	case r := <-result:
+		if r.err != nil {
+			f.drop(key, link)
+		}
+		return r.conn, r.err
+	case <-ctx.Done():
+		f.drop(key, link)
+		go func() {
+			if r := <-result; r.conn != nil {
+				_ = r.conn.Close()
+			}
+		}()
+		return nil, ctx.Err()
 	}
-	return link.open(key, port, func() { f.drop(key, link) })
 }
 
 // link returns the connection to the pod, made by the first that asks.

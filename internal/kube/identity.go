@@ -10,6 +10,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// rootCAConfigMap is what a controller of every cluster puts into every
+// namespace: the CA of the API server.
+const rootCAConfigMap = "kube-root-ca.crt"
+
 // ClusterID recognises a cluster again, whatever kubeconfig, proxy or user
 // the next command comes with. UID is the uid of the namespace kube-system;
 // many users may not read that, so there is CAHash too: a hash of the
@@ -42,24 +46,24 @@ func (id ClusterID) String() string {
 // user may read ConfigMaps in. One of the two marks is enough.
 func (c *Client) ClusterID(ctx context.Context, namespace string) (ClusterID, error) {
 	var id ClusterID
-	ns, err := c.core.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	ns, nsErr := c.core.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	switch {
-	case err == nil:
+	case nsErr == nil:
 		id.UID = string(ns.UID)
-	case !IsForbidden(err):
-		return ClusterID{}, c.wrap(err, "read namespace %s to recognise the cluster", metav1.NamespaceSystem)
+	case !IsForbidden(nsErr):
+		return ClusterID{}, c.wrap(nsErr, "read namespace %s to recognise the cluster", metav1.NamespaceSystem)
 	}
-	m, err := c.core.CoreV1().ConfigMaps(namespace).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
+	m, err := c.core.CoreV1().ConfigMaps(namespace).Get(ctx, rootCAConfigMap, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		sum := sha256.Sum256([]byte(m.Data["ca.crt"]))
 		id.CAHash = hex.EncodeToString(sum[:])
 	case !IsForbidden(err) && !IsNotFound(err):
-		return ClusterID{}, c.wrap(err, "read configmap %s/kube-root-ca.crt to recognise the cluster", namespace)
+		return ClusterID{}, c.wrap(err, "read configmap %s/%s to recognise the cluster", namespace, rootCAConfigMap)
 	}
 	if id.IsZero() {
-		return id, c.wrap(fmt.Errorf("neither namespace %s nor configmap %s/kube-root-ca.crt may be read: allow get on one of them",
-			metav1.NamespaceSystem, namespace), "recognise the cluster")
+		return id, c.wrap(nsErr, "recognise the cluster, by get on namespace %s or on configmap %s/%s, of which neither succeeds",
+			metav1.NamespaceSystem, namespace, rootCAConfigMap)
 	}
 	return id, nil
 }

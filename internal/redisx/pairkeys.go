@@ -98,12 +98,33 @@ func (c *Client) WritingPairs(ctx context.Context) ([]string, error) {
 // and gives how many there were. It walks the whole keyspace of the server;
 // on a Redis Cluster every master has to be asked.
 func (c *Client) DeletePairKeys(ctx context.Context, pair string) (int, error) {
-	keys, err := c.scan(ctx, wire.KeyPrefix+"{"+escapeGlob(pair)+"}:*")
-	if err != nil || len(keys) == 0 {
+	keys, err := c.scan(ctx, escapeGlob(wire.KeyPrefix)+"*")
+	if err != nil {
 		return 0, err
 	}
-	n, err := c.rdb.Del(ctx, keys...).Result()
-	return int(n), c.wrap("DEL of the keys of the pair", err)
+	deleted := 0
+	for _, key := range keys {
+		if !ofPair(key, pair) {
+			continue
+		}
+		n, err := c.rdb.Del(ctx, key).Result() // one by one: they may lie in several slots
+		if err != nil {
+			return deleted, c.wrap("DEL of a key of the pair", err)
+		}
+		deleted += int(n)
+	}
+	return deleted, nil
+}
+
+// ofPair tells the keys of a pair: redis-sync:{pair}:..., and those that have
+// to lie in a certain slot, redis-sync:{tag}:pair:....
+func ofPair(key, pair string) bool {
+	rest, ok := strings.CutPrefix(key, wire.KeyPrefix+"{")
+	if !ok {
+		return false
+	}
+	tag, rest, ok := strings.Cut(rest, "}:")
+	return ok && (tag == pair || strings.HasPrefix(rest, pair+":"))
 }
 
 // OwnKeys counts the keys of ours, of whatever pair, in DB 0. It walks the

@@ -266,12 +266,13 @@ func TestPairKeys(t *testing.T) {
 	}
 	s.Do(t, "SET", wire.FenceKey("ab"), "2")
 	s.Do(t, "SET", wire.FenceKey("abc"), "2")
+	s.Do(t, "SET", "redis-sync:{06S}:ab:0:1:1:frontier", "7")
 	s.Do(t, "SET", "redis-sync", "a key of the user's")
-	if n, err := c.OwnKeys(ctx); n != 3 || err != nil {
-		t.Errorf("own keys: got %d %v, want 3", n, err)
+	if n, err := c.OwnKeys(ctx); n != 4 || err != nil {
+		t.Errorf("own keys: got %d %v, want 4", n, err)
 	}
-	if n, err := c.DeletePairKeys(ctx, "ab"); n != 2 || err != nil {
-		t.Errorf("deleted: got %d %v, want 2", n, err)
+	if n, err := c.DeletePairKeys(ctx, "ab"); n != 3 || err != nil {
+		t.Errorf("deleted: got %d %v, want 3", n, err)
 	}
 	if n, err := c.DBSize(ctx); n != 2 || err != nil {
 		t.Errorf("left: got %d %v, want the other pair's fence and the user's key", n, err)
