@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -129,5 +130,33 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%s links to %s: %v", file, m[1], err)
 			}
 		}
+	}
+}
+
+// TestNamedTests: a test that a document names as proof must exist.
+func TestNamedTests(t *testing.T) {
+	var sources strings.Builder
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		sources.WriteString(read(t, path))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*\\*?)`").FindAllStringSubmatch(read(t, "engine.md"), -1)
+	for _, m := range names {
+		prefix, isPrefix := strings.CutSuffix(m[1], "*")
+		if !isPrefix {
+			prefix += "("
+		}
+		if !strings.Contains(sources.String(), "\nfunc "+prefix) {
+			t.Errorf("engine.md names %s, which does not exist", m[1])
+		}
+	}
+	if len(names) == 0 {
+		t.Error("engine.md names no test")
 	}
 }
