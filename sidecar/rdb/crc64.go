@@ -31,8 +31,8 @@ func makeCRCTable() *[8][256]uint64 {
 	return &t
 }
 
-// CRC64 extends the checksum crc by p.
-func CRC64(crc uint64, p []byte) uint64 {
+// crcTables extends the checksum crc by p.
+func crcTables(crc uint64, p []byte) uint64 {
 	t := crcTable
 	for len(p) >= 8 {
 		crc ^= binary.LittleEndian.Uint64(p)

@@ -181,6 +181,23 @@ func TestCRC64(t *testing.T) {
 	}
 }
 
+// TestCRC64Fold compares the fast way with the tables, over all short lengths
+// and offsets.
+func TestCRC64Fold(t *testing.T) {
+	p := make([]byte, 700)
+	for i := range p {
+		p[i] = byte(i * i >> 3)
+	}
+	for n := range 600 {
+		for from := range 3 {
+			part := p[from : from+n]
+			if got, want := CRC64(0x0123456789abcdef, part), crcTables(0x0123456789abcdef, part); got != want {
+				t.Fatalf("%d bytes from %d: %016x, want %016x", n, from, got, want)
+			}
+		}
+	}
+}
+
 func FuzzScanner(f *testing.F) {
 	f.Add(load(f))
 	f.Add([]byte("REDIS0010\xff"))
