@@ -49,6 +49,9 @@ type RefusedError struct {
 func (e *RefusedError) Error() string { return fmt.Sprintf("PSYNC at %s: %v", e.Addr, e.Err) }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
+// valkeyVersion is the newest Valkey whose snapshots the scanner reads.
+const valkeyVersion = "9.1.0"
+
 // newlineLimit bounds the keep-alive newlines before an answer: a source that
 // sends one per second for a day is not going to answer.
 const newlineLimit = 100_000
@@ -89,6 +92,15 @@ func (s *Session) handshake(pos Position, verb string) error {
 	s.Node = now
 	for _, capa := range []string{"eof", "psync2"} {
 		if _, err := c.Do("REPLCONF", "capa", capa); err != nil {
+			return &RefusedError{c.Addr, err}
+		}
+	}
+	if s.Node.Valkey {
+		// Valkey 9 writes its own format only for a replica that names a
+		// version which reads it, and cannot write all values in the old one.
+		// Earlier ones, and the answer, do not matter.
+		var server *resp.ServerError
+		if _, err := c.Do("REPLCONF", "version", valkeyVersion); err != nil && !errors.As(err, &server) {
 			return &RefusedError{c.Addr, err}
 		}
 	}

@@ -24,6 +24,7 @@ type Node struct {
 	ReplID     string
 	Version    string
 	RunID      string
+	Valkey     bool
 	Cluster    bool
 	NodeID     string
 	Slots      route.SlotSet // of its shard; nil when it is no cluster node
@@ -65,7 +66,7 @@ func (n *Node) ask(c *conn.Conn) error {
 	}
 	n.Version, n.RunID = server["redis_version"], server["run_id"]
 	if v := server["valkey_version"]; v != "" {
-		n.Version = v
+		n.Version, n.Valkey = v, true
 	}
 	if server["redis_mode"] != "cluster" {
 		return nil

@@ -92,6 +92,10 @@ func Readable(t byte, source, target int) bool {
 		return false
 	}
 	switch t {
+	case TypeModule2:
+		// Redis 6 ends its own process at a module value that it cannot load;
+		// 7.0 and later refuse it.
+		return target >= 10
 	case TypeHashMetadata, TypeHashListpackEx:
 		return target >= 12 && target < ValkeyVersion
 	case typeHash2Valkey:
