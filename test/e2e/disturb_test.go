@@ -8,6 +8,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
 )
 
 // fullSyncs sums up full copies over all replicators.
@@ -180,4 +182,130 @@ func (s *scene) eventually(t *testing.T, bound time.Duration, what string, check
 		time.Sleep(500 * time.Millisecond)
 	}
 	t.Log(fmt.Sprintf("%s after %.1f s", what, time.Since(start).Seconds()))
+}
+
+// deadlineWhileAway lets the deadlines of keys pass on the target while the
+// source has moved them: the replicators are not there to say so in time.
+func deadlineWhileAway(t *testing.T, s *scene) {
+	masters, err := s.source.Masters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One key a slot range would do; a few of each cover every shard.
+	on := func(do func(pod, key string) error) {
+		t.Helper()
+		for _, m := range masters {
+			for i := range 5 {
+				key := fmt.Sprintf("deadline:{%s}:%d", tagIn(m.Slots), i)
+				if err := do(m.Pod, key); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	on(func(pod, key string) error {
+		_, err := s.source.Do(t.Context(), pod, "SET", key, "kept", "PX", "20000")
+		return err
+	})
+	s.inSync(t, 10*time.Second)
+	s.scaleReplicators(t, 0)
+	on(func(pod, key string) error {
+		command := []any{"GETEX", key, "EX", "3600"}
+		if key[len(key)-1]%2 == 0 {
+			command = []any{"PERSIST", key}
+		}
+		_, err := s.source.Do(t.Context(), pod, command...)
+		return err
+	})
+	targets, err := s.target.Masters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.eventually(t, 40*time.Second, "the deadlines passed on the target", func() bool {
+		gone := true
+		on(func(_, key string) error {
+			n, err := s.target.Do(t.Context(), targets[0].Pod, "EXISTS", key)
+			gone = gone && n == int64(0)
+			return err
+		})
+		return gone
+	})
+	s.scaleReplicators(t, 1)
+	s.inSync(t, time.Minute)
+	on(func(_, key string) error {
+		value, err := s.target.Do(t.Context(), targets[0].Pod, "GET", key)
+		if err != nil || value != "kept" {
+			t.Errorf("key %s is lost on the target: %v %v", key, value, err)
+		}
+		return nil
+	})
+	equalNow(t, s)
+}
+
+// tagIn finds a hash tag whose slot is in one of the ranges.
+func tagIn(ranges [][2]int) string {
+	for i := 0; ; i++ {
+		tag := fmt.Sprint("t", i)
+		for _, r := range ranges {
+			if slot := topology.KeySlot(tag); slot >= r[0] && slot <= r[1] {
+				return tag
+			}
+		}
+	}
+}
+
+// scaleReplicators pauses (0) or resumes (1) all replicators, as a user would
+// with kubectl, and waits until their pods are gone or answer.
+func (s *scene) scaleReplicators(t *testing.T, n int) {
+	t.Helper()
+	place := s.pair.Target
+	selector := "redis-sync.io/pair=" + s.pair.Name
+	if _, err := s.world.KubectlRun(t.Context(), place.Site, "-n", place.Namespace, "scale", "deployment", "-l", selector, fmt.Sprint("--replicas=", n)); err != nil {
+		t.Fatal(err)
+	}
+	c := s.cluster(t, place)
+	s.eventually(t, time.Minute, fmt.Sprintf("%d pods a replicator", n), func() bool {
+		pods, err := c.Typed.CoreV1().Pods(place.Namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(pods.Items) != n*shards {
+			return false
+		}
+		if n > 0 {
+			_, err = s.world.Statuses(t.Context(), s.pair)
+		}
+		return err == nil
+	})
+}
+
+// sourceRestart restarts every pod of the source at once: they come back with
+// other addresses and, being masters from a file, other replication ids.
+func sourceRestart(t *testing.T, s *scene) {
+	if _, err := s.writers.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.inSync(t, time.Minute)
+	pods, err := s.source.Pods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-n", s.pair.Source.Namespace, "delete", "pod", "--wait=false"}
+	for _, pod := range pods {
+		args = append(args, pod.Name)
+	}
+	if _, err := s.world.KubectlRun(t.Context(), s.pair.Source.Site, args...); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Second) // until the operator has seen the outage
+	bounded, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	if err := s.cluster(t, s.pair.Source).WaitReady(bounded, s.pair.Source); err != nil {
+		t.Fatal(err)
+	}
+	if s.writers, err = s.runner.Write(t.Context(), 300); err != nil {
+		t.Fatal(err)
+	}
+	s.inSync(t, 3*time.Minute)
+	equalNow(t, s)
 }

@@ -45,7 +45,10 @@ func TestEndToEnd(t *testing.T) {
 		{"failover of the target", targetFailover},
 		{"restart of a replicator", replicatorRestart},
 		{"cut and restore of the network", networkCut},
+		{"deadlines that pass while the replicators are away", deadlineWhileAway},
+		{"restart of the whole source with other addresses", sourceRestart},
 		{"delete leaves nothing", deleteLeavesNothing},
+		{"every verb works with its documented rights", documentedRights},
 	}
 	if reason := unable(); reason != "" {
 		t.Skipf("SKIPPED: %d end-to-end steps and the second scenario: %s", len(steps), reason)
@@ -88,9 +91,11 @@ func TestEndToEnd(t *testing.T) {
 
 // alone are the steps whose failure does not keep the later ones from running.
 var alone = map[string]bool{
-	"bad input is refused and creates nothing": true,
-	"misspelt key in sync.toml":                true,
-	"status":                                   true,
+	"bad input is refused and creates nothing":           true,
+	"misspelt key in sync.toml":                          true,
+	"status":                                             true,
+	"deadlines that pass while the replicators are away": true,
+	"every verb works with its documented rights":        true,
 }
 
 // unable says why the end-to-end tests cannot run here.
