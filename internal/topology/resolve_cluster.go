@@ -142,6 +142,7 @@ func slotSignature(nodes []ClusterNode) string {
 
 // placeNodes maps the nodes to pods and takes the roles from them.
 func (i *Instance) placeNodes(nodes []ClusterNode) {
+	var strangers []ClusterNode
 	for _, n := range nodes {
 		if n.Has("handshake") || n.Has("noaddr") {
 			continue
@@ -149,8 +150,7 @@ func (i *Instance) placeNodes(nodes []ClusterNode) {
 		p := i.podOf(n)
 		if p == nil {
 			if n.usable() && (len(n.Slots) > 0 || n.Master != "") {
-				i.find(SeverityWarning, "instance "+i.Ref(), "remove it with CLUSTER FORGET if it is gone for good",
-					"node %s at %s:%d is none of its pods", short(n.ID), n.Host, n.Port)
+				strangers = append(strangers, n)
 			}
 			continue
 		}
@@ -164,6 +164,24 @@ func (i *Instance) placeNodes(nodes []ClusterNode) {
 			p.Role = RoleReplica
 		}
 	}
+	if len(strangers) <= i.unplaced() {
+		return // they may be the pods that do not answer
+	}
+	for _, n := range strangers {
+		i.find(SeverityWarning, "instance "+i.Ref(), "remove it with CLUSTER FORGET if it is gone for good",
+			"node %s at %s:%d is none of its pods", short(n.ID), n.Host, n.Port)
+	}
+}
+
+// unplaced counts the pods whose node is not known.
+func (i *Instance) unplaced() int {
+	count := 0
+	for _, p := range i.Pods {
+		if p.NodeID == "" {
+			count++
+		}
+	}
+	return count
 }
 
 // podOf finds the pod of a node: by the id that the pod itself gave, else by
@@ -190,7 +208,7 @@ func (i *Instance) shardsOf(nodes []ClusterNode) {
 		if p := i.podOf(n); p != nil {
 			shard.Primary = p.Name
 		} else {
-			i.find(SeverityError, "instance "+i.Ref(), "", "the master of slots %s (node %s at %s:%d) is none of its pods",
+			i.find(SeverityError, "instance "+i.Ref(), "", "the master of slots %s (node %s at %s:%d) is none of its pods that answer",
 				n.Slots, short(n.ID), n.Host, n.Port)
 		}
 		for _, r := range nodes {

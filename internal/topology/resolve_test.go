@@ -130,6 +130,30 @@ func TestMasterWithoutSlotsIsNoShard(t *testing.T) {
 	}
 }
 
+// TestStrangers: a node at an unknown address may be the pod that does not
+// answer; with every pod accounted for, it is a stranger.
+func TestStrangers(t *testing.T) {
+	inst := fixture(t, fixtureCluster)
+	text := readText(t, "cluster-nodes-redis-a-healthy-v6.txt")
+	answers := clusterAnswers(t, inst, text)
+	for pod, a := range answers.Pods {
+		a.ClusterNodes = strings.ReplaceAll(a.ClusterNodes, "10.244.1.14:6379", "10.9.9.9:6379")
+		answers.Pods[pod] = a
+	}
+	if got := Resolve(inst, answers); len(got.Findings) != 0 {
+		t.Errorf("the pod itself told its id: got %+v", got.Findings)
+	}
+	answers.Pods["redis-a-follower-0"] = PodAnswer{Err: errors.New("timeout")}
+	if got := Resolve(inst, answers); len(got.Findings) != 1 {
+		t.Errorf("the pod is silent: got %+v", got.Findings)
+	}
+	for pod, a := range answers.Pods {
+		a.ClusterNodes += "\nffff000000000000000000000000000000000001 10.9.9.8:6379@16379 slave a1b2c30000000000000000000000000000000007 0 0 1 connected"
+		answers.Pods[pod] = a
+	}
+	wantFinding(t, Resolve(inst, answers), SeverityWarning, "node ffff0000 at 10.9.9.8:6379 is none of its pods")
+}
+
 func TestOneViewIsNotConfirmed(t *testing.T) {
 	inst := fixture(t, fixtureCluster)
 	answers := clusterAnswers(t, inst, readText(t, "cluster-nodes-redis-a-healthy.txt"))
