@@ -2,7 +2,6 @@ package sidecar_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -32,7 +31,7 @@ func TestRedisShakeFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := sidecar.New(cfg, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+		r, err := sidecar.New(cfg, "test", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

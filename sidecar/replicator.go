@@ -159,7 +159,7 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 			return err
 		}
 		began := time.Now()
-		err = r.serve(ctx, hard, sess, established)
+		err = r.serve(hard, sess, established)
 		_ = sess.Close()
 		r.session.Store(nil)
 		switch {

@@ -22,7 +22,7 @@ const silence = 60 * time.Second
 
 // serve applies one session until it ends. It returns a *SourceError when the
 // source's side ended it.
-func (r *Replicator) serve(ctx, hard context.Context, sess *psync.Session, established bool) error {
+func (r *Replicator) serve(hard context.Context, sess *psync.Session, established bool) error {
 	if sess.Full {
 		if err := sess.Begin(); err != nil {
 			return &SourceError{err}

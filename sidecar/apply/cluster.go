@@ -35,7 +35,6 @@ type Cluster struct {
 	owner       [route.SlotCount]*clusterNode
 	holder      *clusterNode
 	gen         generation
-	ready       bool // all connections are good, and nothing is in doubt
 
 	now       psync.Position // of the last command taken
 	flushed   psync.Position // everything before it is in batches that were sent

@@ -106,7 +106,7 @@ func (t *Cluster) resolve(ctx context.Context, loose []looseCommand, cause error
 	for i := 0; i < len(loose); {
 		err := cause
 		if cause == nil {
-			err = t.one(ctx, &loose[i])
+			err = t.one(&loose[i])
 		}
 		cause = nil
 		if err == nil {
@@ -142,7 +142,7 @@ func serverSaid(err error) bool {
 
 // one applies one command on the node that has its slot, or, while the slot
 // is on the move, on the node that takes it over.
-func (t *Cluster) one(ctx context.Context, c *looseCommand) error {
+func (t *Cluster) one(c *looseCommand) error {
 	n := t.owner[c.slot]
 	if n.done(c.slot, c.end) {
 		return nil

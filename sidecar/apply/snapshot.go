@@ -42,8 +42,7 @@ func (k *chunk) reset() { k.buf, k.n, k.db, k.resent = k.buf[:0], 0, -1, false }
 // BeginSnapshot marks the target as incomplete.
 func (s *Standalone) BeginSnapshot(ctx context.Context) error {
 	s.resetSnapshot()
-	_, err := s.simple(ctx, append([]string{"HSET", wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)}, fence.FullFields(s.o.Identity)...)...)
-	return err
+	return s.simple(ctx, append([]string{"HSET", wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)}, fence.FullFields(s.o.Identity)...)...)
 }
 
 // Restore writes one value.
@@ -97,7 +96,8 @@ func sendBig(c *conn.Conn, r *rdb.Record, o rdb.RestoreOptions) error {
 			return err
 		}
 	}
-	replies, err := 1, error(nil)
+	replies := 1
+	var err error
 	if _, ok := r.PlainString(); ok {
 		replies, err = rdb.WriteSet(c, r, o.Replace)
 	} else {
@@ -249,7 +249,7 @@ func (s *Standalone) Everywhere(ctx context.Context, args ...string) error {
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
-	_, err := s.simple(ctx, args...)
+	err := s.simple(ctx, args...)
 	if err != nil && !transient(err) && ctx.Err() == nil {
 		return &DataError{Command: args[0], Err: err}
 	}
@@ -262,7 +262,7 @@ func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position, held b
 		return err
 	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
-	if _, err := s.simple(ctx, append([]string{"HSET", key}, append(fence.Fields(s.o.Identity, pos, s.o.Seen()), fence.HeldField(held)...)...)...); err != nil {
+	if err := s.simple(ctx, append([]string{"HSET", key}, append(fence.Fields(s.o.Identity, pos, s.o.Seen()), fence.HeldField(held)...)...)...); err != nil {
 		return err
 	}
 	s.Resume(pos)
@@ -295,8 +295,7 @@ func (s *Standalone) Released(ctx context.Context) error {
 		return err
 	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
-	_, err := s.simple(ctx, append([]string{"HSET", key}, fence.HeldField(false)...)...)
-	return err
+	return s.simple(ctx, append([]string{"HSET", key}, fence.HeldField(false)...)...)
 }
 
 // Scan calls f with every key of every database of the target.
@@ -351,7 +350,8 @@ func trimDB(name string) string {
 
 func scanDB(c interface {
 	Do(args ...string) (resp.Reply, error)
-}, db int, f func(db int, key []byte) error) error {
+}, db int, f func(db int, key []byte) error,
+) error {
 	cursor := "0"
 	for {
 		r, err := c.Do("SCAN", cursor, "COUNT", "1000")

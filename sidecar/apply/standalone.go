@@ -138,17 +138,17 @@ func (s *Standalone) Close() error {
 
 // simple runs a command outside of batches and snapshots, again until the
 // target takes it.
-func (s *Standalone) simple(ctx context.Context, args ...string) (resp.Reply, error) {
+func (s *Standalone) simple(ctx context.Context, args ...string) error {
 	var b backoff
 	for {
-		r, err := resp.Reply{}, error(nil)
+		var err error
 		if s.c == nil {
 			_, err = s.connect(ctx)
 		}
 		if err == nil {
-			if r, err = s.c.Do(args...); err == nil {
+			if _, err = s.c.Do(args...); err == nil {
 				s.o.Waiting(nil)
-				return r, nil
+				return nil
 			}
 		}
 		if reconnects(err) && s.c != nil {
@@ -156,7 +156,7 @@ func (s *Standalone) simple(ctx context.Context, args ...string) (resp.Reply, er
 			s.c = nil
 		}
 		if err := s.retry(ctx, &b, err); err != nil {
-			return r, err
+			return err
 		}
 	}
 }

@@ -158,7 +158,7 @@ func (c *Config) check(path string) error {
 type badFunc func(key, format string, args ...any) error
 
 func checkVersion(v any) error {
-	n := 0.0
+	var n float64
 	switch v := v.(type) {
 	case nil:
 		return nil

@@ -6,6 +6,7 @@ package resp
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
@@ -68,12 +69,7 @@ func IsCode(err error, codes ...string) bool {
 	if !errors.As(err, &e) {
 		return false
 	}
-	for _, c := range codes {
-		if e.Code == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, e.Code)
 }
 
 // ReadReply reads one reply.

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,12 +17,7 @@ type ClusterNode struct {
 // Is reports whether the node carries a flag ("master", "slave", "myself",
 // "fail"...).
 func (n *ClusterNode) Is(flag string) bool {
-	for _, f := range n.flags {
-		if f == flag {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(n.flags, flag)
 }
 
 // Usable reports whether the node can be talked to.
