@@ -120,14 +120,14 @@ func load(t *testing.T, d doer) {
 	do("PFADD", "hll", "a", "b", "c")
 	do("SETBIT", "bits", "100000", "1")
 	do("GEOADD", "geo", "13.361389", "38.115556", "Palermo")
-	for i := range 3000 {
-		n := strconv.Itoa(i)
-		do("HSET", "bighash", "field"+n, "value"+n)
-		do("SADD", "bigset", "member"+n)
-		do("ZADD", "bigzset", n+".5", "member"+n)
-		do("RPUSH", "biglist", "element"+n)
-		do("XADD", "stream", strconv.Itoa(i+1)+"-1", "f", n)
+	many := func(key, command string) {
+		do("EVAL", "for i = 0, 2999 do redis.call("+command+") end", "1", key)
 	}
+	many("bighash", "'HSET', KEYS[1], 'field' .. i, 'value' .. i")
+	many("bigset", "'SADD', KEYS[1], 'member' .. i")
+	many("bigzset", "'ZADD', KEYS[1], i .. '.5', 'member' .. i")
+	many("biglist", "'RPUSH', KEYS[1], 'element' .. i")
+	many("stream", "'XADD', KEYS[1], (i + 1) .. '-1', 'f', i")
 	do("XDEL", "stream", "7-1")
 	do("XGROUP", "CREATE", "stream", "g", "0")
 	do("XGROUP", "CREATECONSUMER", "stream", "g", "idle")

@@ -243,7 +243,7 @@ func TestWhileWritesGoOn(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- writeBoth(ctx, a, b) }()
-	result := compare(t, single("a", a), single("b", b), Options{Interval: 200 * time.Millisecond, Rounds: 5})
+	result := compare(t, single("a", a), single("b", b), Options{Interval: 500 * time.Millisecond, Rounds: 5})
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -283,7 +283,7 @@ func writeBoth(ctx context.Context, a, b *testredis.Server) error {
 			}
 			late = append(late, command)
 		}
-		if err := apply(40); err != nil {
+		if err := apply(20); err != nil {
 			return err
 		}
 		time.Sleep(3 * time.Millisecond)
