@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // What a valkey-io cluster calls its user for replication, and the variable
@@ -24,6 +25,20 @@ func (d *detector) finishValkey(inst *Instance, dr *draft) {
 	if ref := envSecret(dataContainer(spec, "server"), valkeyPrimaryAuth); ref != nil {
 		inst.Password, inst.Username = ref, valkeyReplicationUser
 	}
+}
+
+// finishHyperspike completes a Valkey of the hyperspike operator, which keeps
+// the password in a Secret of the same name unless none is wanted.
+func (d *detector) finishHyperspike(inst *Instance, dr *draft) {
+	if inst.Password != nil {
+		return
+	}
+	if dr.custom != nil {
+		if anonymous, ok, _ := unstructured.NestedBool(dr.custom.Object, "spec", "anonymousAuth"); ok && anonymous {
+			return
+		}
+	}
+	inst.Password = &SecretRef{Name: inst.Name, Key: "password"}
 }
 
 // addByLabels places a StatefulSet that nothing owns: made by a chart, by

@@ -206,6 +206,8 @@ func (d *detector) finish(dr *draft) Instance {
 		d.finishFailover(&inst, dr)
 	case OperatorValkey:
 		d.finishValkey(&inst, dr)
+	case OperatorHyperspike:
+		d.finishHyperspike(&inst, dr)
 	default:
 		d.finishChart(&inst, dr)
 	}
