@@ -171,9 +171,13 @@ func RefuseOn(findings []topology.Finding) error {
 		return nil
 	}
 	first := blocking[0]
-	texts := make([]string, 0, len(blocking))
-	for _, finding := range blocking {
+	const shown = 3 // the same cause often meets every pod
+	var texts []string
+	for _, finding := range blocking[:min(shown, len(blocking))] {
 		texts = append(texts, findingText(finding))
+	}
+	if more := len(blocking) - shown; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return fault.Refuse(first.Remedy, "%s", strings.Join(texts, "; "))
 }

@@ -81,7 +81,7 @@ const reachTimeout = 15 * time.Second
 
 // reach asks from a pod of the target whether the source answers.
 func (a *applier) reach(ctx context.Context) error {
-	deadline := time.Now().Add(reachTimeout)
+	deadline := time.Now().Add(min(reachTimeout, a.opts.Timeout))
 	for {
 		findings, err := a.finder.Reach(ctx, a.world.Source, a.world.Target, a.world.Link.Source.Endpoints())
 		if err != nil {

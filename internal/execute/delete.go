@@ -56,7 +56,7 @@ func ListDoomed(ctx context.Context, s *Session) ([]Doomed, error) {
 			return nil, fmt.Errorf("listing the objects of pair %s: %w", s.Name, err)
 		}
 		for i := range owned {
-			uid := string(owned[i].GetUID())
+			uid := fmt.Sprint(party.ID, owned[i].GetUID()) // both sites may share a namespace
 			if seen[uid] {
 				continue
 			}
