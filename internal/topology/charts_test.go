@@ -52,11 +52,15 @@ func secretEnv(name, secret, key string) corev1.EnvVar {
 func TestRedisHAChart(t *testing.T) {
 	labels := map[string]string{"app": "redis-ha", "release": "cache"}
 	objs := statefulSet("cache-redis-ha-server", 3, labels, nil,
-		corev1.Container{Name: "redis", Image: "public.ecr.aws/docker/library/redis:8.2", Command: []string{"redis-server"},
+		corev1.Container{
+			Name: "redis", Image: "public.ecr.aws/docker/library/redis:8.2", Command: []string{"redis-server"},
 			Env:   []corev1.EnvVar{secretEnv("AUTH", "cache-auth", "auth")},
-			Ports: []corev1.ContainerPort{{Name: "redis", ContainerPort: 6379}}},
-		corev1.Container{Name: "sentinel", Image: "redis:8.2", Command: []string{"redis-sentinel"},
-			Ports: []corev1.ContainerPort{{Name: "sentinel", ContainerPort: 26379}}})
+			Ports: []corev1.ContainerPort{{Name: "redis", ContainerPort: 6379}},
+		},
+		corev1.Container{
+			Name: "sentinel", Image: "redis:8.2", Command: []string{"redis-sentinel"},
+			Ports: []corev1.ContainerPort{{Name: "sentinel", ContainerPort: 26379}},
+		})
 	objs.Services = []corev1.Service{service("cache-redis-ha", "None", labels, 6379, 26379)}
 	for i := range 3 {
 		pod := fmt.Sprintf("cache-redis-ha-server-%d", i)
@@ -130,9 +134,11 @@ func TestPlainStatefulSet(t *testing.T) {
 // TestPasswordFile: newer Bitnami charts mount the password as a file.
 func TestPasswordFile(t *testing.T) {
 	objs := statefulSet("cache-master", 1, map[string]string{labelName: "redis", labelInstance: "cache", labelComponent: "master"}, nil,
-		corev1.Container{Name: "redis", Image: "docker.io/bitnami/redis:8",
+		corev1.Container{
+			Name: "redis", Image: "docker.io/bitnami/redis:8",
 			Env:          []corev1.EnvVar{{Name: "REDIS_PASSWORD_FILE", Value: "/opt/bitnami/redis/secrets/redis-password"}, {Name: "REDIS_PORT", Value: "6380"}},
-			VolumeMounts: []corev1.VolumeMount{{Name: "redis-password", MountPath: "/opt/bitnami/redis/secrets/"}}})
+			VolumeMounts: []corev1.VolumeMount{{Name: "redis-password", MountPath: "/opt/bitnami/redis/secrets/"}},
+		})
 	objs.StatefulSets[0].Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "redis-password", VolumeSource: corev1.VolumeSource{
 		Secret: &corev1.SecretVolumeSource{SecretName: "cache-redis", Items: []corev1.KeyToPath{{Key: "redis-pass", Path: "redis-password"}}},
 	}}}
