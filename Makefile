@@ -54,7 +54,7 @@ test: test-packages ## Run the tests; installs the Debian packages that they nee
 	$(TEST) $$(go list ./... | grep -v '/sidecar\(/\|$$\)')
 	$(TEST) -race ./sidecar/...
 	cd test && go vet ./... && $(TEST) ./...
-	cd test/cluster && $(TEST) $$(go list -f '{{if .TestGoFiles}}{{.ImportPath}}{{end}}' ./internal/...)
+	cd test/cluster && CGO_ENABLED=0 $(TEST) $$(go list -f '{{if .TestGoFiles}}{{.ImportPath}}{{end}}' ./internal/...)
 
 .PHONY: test-packages
 test-packages: # Debian packages that `make test` needs and the machine lacks
@@ -105,7 +105,7 @@ e2e: ## The path of the demo with assertions, and bad input (Linux, root)
 
 .PHONY: test-clusters
 test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down (Linux, root)
-	cd test/cluster && go test -tags clusters -v -count=1 -timeout 20m ./life
+	cd test/cluster && CGO_ENABLED=0 go test -tags clusters -v -count=1 -timeout 20m ./life
 
 .PHONY: release-archives
 release-archives: ## Build the archives of a release into dist/ (VERSION=v1.2.3, PLATFORMS=...)
