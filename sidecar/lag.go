@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
@@ -106,11 +107,29 @@ func (w *watcher) ask(ctx context.Context) (int64, bool) {
 		w.findMaster(ctx)
 		return 0, false
 	}
+	w.checkSlots()
 	var offset int64
 	for _, d := range info["master_repl_offset"] {
 		offset = offset*10 + int64(d-'0')
 	}
 	return offset, true
+}
+
+// checkSlots ends the session when slots of the shard are moved at the source.
+func (w *watcher) checkSlots() {
+	sess := w.r.session.Load()
+	if sess == nil || sess.Node.Slots == nil {
+		return
+	}
+	var moving *psync.SlotsMovingError
+	if err := psync.Settled(w.c, sess.Node.Slots); errors.As(err, &moving) && w.r.moved.Load() == nil {
+		w.r.log.Warn("the source's slots are on the move", "master", w.c.Addr)
+		w.r.moved.Store(moving)
+		_ = sess.Close()
+		if sp := w.r.waker.Load(); sp != nil {
+			sp.Abort() // nothing of what was received is applied any more
+		}
+	}
 }
 
 func (w *watcher) findMaster(ctx context.Context) {

@@ -55,6 +55,7 @@ type Replicator struct {
 	waker    atomic.Pointer[spool.Spool]
 	holding  atomic.Bool // deadlines are held back
 	held     deadlines
+	moved    atomic.Pointer[psync.SlotsMovingError]
 	copiedAt time.Time // when the snapshot was written
 	full     bool      // the target is not a complete copy
 	why      string    // of the next full copy
@@ -69,7 +70,7 @@ func New(cfg *config.Config, version string, log *slog.Logger) (*Replicator, err
 	r := &Replicator{cfg: cfg, log: log, slots: cfg.Slots}
 	r.id = fence.Identity{Token: hex.EncodeToString(token)}
 	if l := cfg.Link; l != nil {
-		r.id.Pair, r.id.Shard, r.id.Epoch = l.Pair, l.Shard, l.Epoch
+		r.id.Pair, r.id.Shard, r.id.Epoch, r.id.Slots = l.Pair, l.Shard, l.Epoch, cfg.Slots.String()
 	}
 	r.dir = cfg.Advanced.Dir
 	if err := os.MkdirAll(r.dir, 0o750); err != nil {
@@ -172,15 +173,26 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 			}
 			pos, established = r.startFrom(ck)
 			continue
-		case !isSourceError(err):
+		case !errors.As(err, new(*SourceError)):
 			return err
 		}
 		r.st.SetError(err)
 		r.log.Warn("the source's stream ended", "reason", err.Error())
 		// A session that broke off in the snapshot leaves no position.
+		if moved := r.moved.Swap(nil); moved != nil {
+			// Keys may have left this stream, or come into it, in a way that
+			// no order with the other shards' streams makes good again.
+			r.full, r.why = true, moved.Error()
+			r.st.Update(func(s *wire.Status) { s.Complete, s.InSync = false, false })
+			if err := r.w.BeginSnapshot(hard); err != nil {
+				return err
+			}
+		}
 		if established = true; r.full {
 			pos = psync.Position{}
-			r.why = "the copy before it broke off: " + err.Error()
+			if r.why == "" {
+				r.why = "the copy before it broke off: " + err.Error()
+			}
 		} else {
 			pos = r.w.Applied()
 		}

@@ -50,7 +50,7 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 	}
 	r.copiedAt = time.Now()
 	sess.Pos = copied.pos
-	r.full = false
+	r.full, r.why = false, ""
 	r.setHeld(r.held.any())
 	r.applied.Store(sess.Pos.Offset)
 	r.st.Update(func(s *wire.Status) {

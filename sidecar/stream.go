@@ -223,6 +223,12 @@ func (s *streaming) write(c *resp.Command) error {
 		s.pass() // what an opposite link or the plugin wrote into the source
 		return nil
 	}
+	if s.sess.Node.Slots != nil && route.EqualFold(c.Args[0], "restore-asking") {
+		// MIGRATE brought a key from another shard: the slots are moving.
+		moving := &psync.SlotsMovingError{Addr: s.sess.Node.Addr}
+		s.r.moved.Store(moving)
+		return &SourceError{moving}
+	}
 	s.commands++
 	if err := s.r.inherit(c, s.db); err != nil {
 		return err

@@ -36,6 +36,7 @@ const (
 	CkptReplID       = "replid"       // 40 hex digits
 	CkptOffset       = "offset"       // applied: PSYNC asks for offset+1
 	CkptDB           = "db"           // selected DB at that offset
+	CkptSlots        = "slots"        // of the link; under other slots the checkpoint is void
 	CkptState        = "state"        // CkptStateFull or CkptStateStream
 	CkptSourceOffset = "sourceOffset" // last seen offset of the shard's master
 	CkptHeld         = "held"         // "1": near deadlines of the snapshot are held back (HeldMillis)

@@ -39,7 +39,9 @@ func ReadCheckpoint(c *conn.Conn, id Identity) (Checkpoint, error) {
 	if epoch != id.Epoch {
 		return Checkpoint{}, nil
 	}
-	ck := Checkpoint{Exists: true, Full: f[wire.CkptState] != wire.CkptStateStream}
+	// Under other slots it is the position of another shard: what was gained
+	// since is not in the target.
+	ck := Checkpoint{Exists: true, Full: f[wire.CkptState] != wire.CkptStateStream || f[wire.CkptSlots] != id.Slots}
 	if ck.Full {
 		return ck, nil
 	}
@@ -78,7 +80,7 @@ type Seen struct {
 // stream.
 func Fields(id Identity, pos psync.Position, seen Seen) []string {
 	return []string{
-		wire.CkptEpoch, strconv.FormatInt(id.Epoch, 10), wire.CkptReplID, pos.ReplID,
+		wire.CkptEpoch, strconv.FormatInt(id.Epoch, 10), wire.CkptSlots, id.Slots, wire.CkptReplID, pos.ReplID,
 		wire.CkptOffset, strconv.FormatInt(pos.Offset, 10), wire.CkptDB, strconv.Itoa(pos.DB),
 		wire.CkptState, wire.CkptStateStream, wire.CkptSourceOffset, strconv.FormatInt(seen.Offset, 10),
 		wire.CkptSourceTime, strconv.FormatInt(seen.At.UnixMilli(), 10),
@@ -95,5 +97,5 @@ func HeldField(held bool) []string {
 
 // FullFields mark the target as incomplete.
 func FullFields(id Identity) []string {
-	return []string{wire.CkptEpoch, strconv.FormatInt(id.Epoch, 10), wire.CkptState, wire.CkptStateFull}
+	return []string{wire.CkptEpoch, strconv.FormatInt(id.Epoch, 10), wire.CkptSlots, id.Slots, wire.CkptState, wire.CkptStateFull}
 }

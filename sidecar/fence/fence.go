@@ -20,6 +20,7 @@ type Identity struct {
 	Pair  string
 	Shard int
 	Epoch int64  // 0: no [link], no fence key
+	Slots string // of the link, as in sync.toml; a checkpoint under others is void
 	Token string // random, one per process
 }
 

@@ -121,6 +121,27 @@ func (e *SlotsChangedError) Error() string {
 	return fmt.Sprintf("the slots of the shard have changed: the link has %s, the pod at %s serves %s; run plan and apply again", e.Want, e.Addr, e.Have)
 }
 
+// SlotsMovingError says that slots of the shard are leaving its master or
+// coming to it. Two streams then carry parts of one key's history in no order.
+type SlotsMovingError struct{ Addr string }
+
+func (e *SlotsMovingError) Error() string {
+	return fmt.Sprintf("slots of the shard are being moved at the source (%s); holding back until they have settled, then copying again", e.Addr)
+}
+
+// Settled asks a connected master whether its slots are the wanted ones and
+// none is on the move.
+func Settled(c *conn.Conn, want route.SlotSet) error {
+	n := Node{Addr: c.Addr}
+	if err := n.ask(c); err != nil {
+		return err
+	}
+	if n.Cluster && (n.Migrating || want != nil && !n.Slots.Equal(want)) {
+		return &SlotsMovingError{c.Addr}
+	}
+	return nil
+}
+
 // Choose probes all candidates and returns them in the order in which they
 // should be tried: replicas of the shard whose link is up and that are near
 // the master, then its master. A client of a master counts as its replica for
@@ -143,6 +164,8 @@ func Choose(ctx context.Context, addrs []string, o conn.Options, want route.Slot
 			// A master without slots has lost its nodes.conf, or is new: its
 			// keyspace is not this shard's.
 			errs = append(errs, fmt.Errorf("%s serves no slots", n.Addr))
+		case n.Role == "master" && n.Migrating:
+			return nil, nil, fmt.Errorf("%w: %w", ErrNoSource, &SlotsMovingError{n.Addr})
 		case n.Role == "master":
 			masters = append(masters, n)
 		case !n.LinkUp:
