@@ -48,7 +48,7 @@ func NewApplyCommand(o *Options) *cobra.Command {
   kubectl redis-sync apply dr1 --context site-b -n redis --yes`,
 		Args: onePair,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", a.output, "", "json"); err != nil {
+			if err := checkOutput(a.output, "json"); err != nil {
 				return err
 			}
 			return a.run(cmd.Context(), args[0])

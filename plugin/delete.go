@@ -47,7 +47,7 @@ func NewDeleteCommand(o *Options) *cobra.Command {
   kubectl redis-sync delete dr1 --yes --purge`,
 		Args: onePair,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", d.output, "", "json"); err != nil {
+			if err := checkOutput(d.output, "json"); err != nil {
 				return err
 			}
 			return d.run(cmd.Context(), args[0])

@@ -57,7 +57,7 @@ func interruptible(errOut io.Writer) (context.Context, func()) {
 		fmt.Fprintln(errOut, "interrupted: stopping at the next safe point, interrupt again to stop at once")
 		cancel(errInterrupted)
 		if _, open := <-signals; open {
-			os.Exit(fault.CodeInterrupted)
+			os.Exit(fault.CodeInterrupted) //nolint:forbidigo // the user does not want to wait for anybody
 		}
 	}()
 	return ctx, func() {

@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -66,16 +68,15 @@ func NewPlanCommand(o *Options) *cobra.Command {
 }
 
 func (p *planOptions) validate() error {
-	return oneOf("output", p.output, "", "wide", "json", "yaml")
+	return checkOutput(p.output, "wide", "json", "yaml")
 }
 
-func oneOf(flag, given string, valid ...string) error {
-	for _, v := range valid {
-		if v == given {
-			return nil
-		}
+// checkOutput allows the given formats, and none.
+func checkOutput(given string, valid ...string) error {
+	if given == "" || slices.Contains(valid, given) {
+		return nil
 	}
-	return fmt.Errorf("--%s %q: expected one of %q", flag, given, valid[1:])
+	return fmt.Errorf("--output %q: expected %s", given, strings.Join(valid, ", "))
 }
 
 func (p *planOptions) run(ctx context.Context, name string) error {

@@ -19,8 +19,10 @@ func printPlan(o *Options, r *execute.PlanReport, wide bool) error {
 	fmt.Fprintf(o.Out, "Pair %s (%s): %s -> %s\n\n", r.Pair, state, r.Primary, r.Standby)
 	rows := [][]string{{"SITE", "ROLE", "CONTEXT", "SERVER", "NAMESPACE", "INSTANCE", "OPERATOR", "MODE", "VERSION", "ACCESS"}}
 	for _, s := range r.Sites {
-		rows = append(rows, []string{s.Name, string(s.Role), s.Context, s.Server, s.Namespace, s.Kind + "/" + s.Instance,
-			string(s.Operator), string(s.Mode), s.Version, string(s.Access)})
+		rows = append(rows, []string{
+			s.Name, string(s.Role), s.Context, s.Server, s.Namespace, s.Kind + "/" + s.Instance,
+			string(s.Operator), string(s.Mode), s.Version, string(s.Access),
+		})
 	}
 	if err := table(o.Out, rows); err != nil {
 		return err

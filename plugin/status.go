@@ -48,7 +48,7 @@ func NewStatusCommand(o *Options) *cobra.Command {
   kubectl redis-sync status dr1 -o json`,
 		Args: onePair,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", s.output, "", "wide", "json", "yaml"); err != nil {
+			if err := checkOutput(s.output, "wide", "json", "yaml"); err != nil {
 				return err
 			}
 			if s.watch && (s.output == "json" || s.output == "yaml") {

@@ -36,7 +36,7 @@ Without it, no cluster is asked.`,
   kubectl redis-sync version dr1 --context site-b -n redis -o json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf("output", output, "", "json", "yaml"); err != nil {
+			if err := checkOutput(output, "json", "yaml"); err != nil {
 				return err
 			}
 			report := versionReport{Client: version.Get()}
@@ -90,7 +90,9 @@ func printVersion(o *Options, output string, report versionReport) error {
 	}
 	client := report.Client
 	rows := [][]string{
-		{"Client:", client.Version}, {"Commit:", client.Commit}, {"Built with:", client.GoVersion + " " + client.Platform},
+		{"Client:", client.Version},
+		{"Commit:", client.Commit},
+		{"Built with:", client.GoVersion + " " + client.Platform},
 		{"Replicator image:", client.SidecarImage},
 	}
 	for _, r := range report.Replicators {

@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // cloud and exec credentials of kubeconfigs
 
 	"github.com/redis-sync/kubectl-redis-sync/plugin"

@@ -39,14 +39,14 @@ func NewRecords(pairName string) *Records { return &Records{pair: pairName} }
 func (r *Records) Add(ctx context.Context, site string, cluster Cluster, namespace string) (*pair.Record, error) {
 	c := &recordCopy{site: site, cluster: cluster, namespace: namespace}
 	live, err := cluster.ConfigMap(ctx, namespace, pair.RecordName(r.pair))
-	if err != nil && !kube.IsNotFound(err) {
+	switch {
+	case kube.IsNotFound(err):
+		r.copies = append(r.copies, c)
+		return nil, nil //nolint:nilnil // no record is an answer
+	case err != nil:
 		return nil, fmt.Errorf("reading the record of pair %s: %w", r.pair, err)
 	}
-	r.copies = append(r.copies, c)
-	if err != nil {
-		return nil, nil //nolint:nilnil // no record is an answer
-	}
-	c.live = live
+	r.copies, c.live = append(r.copies, c), live
 	return decodeRecord(live, site)
 }
 

@@ -9,11 +9,10 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
@@ -148,8 +147,10 @@ func (s *ReplicatorState) readPod(ctx context.Context, c ClusterReader, pod *cor
 
 // unstartable are reasons of a waiting container that do not pass by
 // themselves soon.
-var unstartable = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
-	"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+var unstartable = []string{
+	"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
+	"CreateContainerConfigError", "CreateContainerError", "RunContainerError",
+}
 
 // readContainer says whether the replicator's process runs, and if not, why.
 func (s *ReplicatorState) readContainer(pod *corev1.Pod) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 
@@ -32,9 +33,7 @@ func (r *Record) Data() (map[string]string, error) {
 		return nil, err
 	}
 	data := map[string]string{}
-	for key, value := range r.unknown {
-		data[key] = value
-	}
+	maps.Copy(data, r.unknown)
 	data[keySchemaVersion] = strconv.Itoa(SchemaVersion)
 	data[keyPair] = r.Pair
 	data[keyPhase] = string(r.Phase)

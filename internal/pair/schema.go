@@ -3,6 +3,7 @@ package pair
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"sort"
 	"strings"
@@ -113,9 +114,7 @@ func jsonFields(t reflect.Type) map[string]reflect.Type {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch {
 		case field.Anonymous && name == "":
-			for key, inner := range jsonFields(indirect(field.Type)) {
-				fields[key] = inner
-			}
+			maps.Copy(fields, jsonFields(indirect(field.Type)))
 		case name != "-" && name != "":
 			fields[name] = field.Type
 		}

@@ -277,9 +277,11 @@ func TestShardsKeepTheirOrdinals(t *testing.T) {
 // Labels by which operators select pods and Services would draw our objects
 // into their care.
 func TestNoLabelOfAnOperator(t *testing.T) {
-	forbidden := []string{"app", "role", "cluster", "redis_setup_type", "redis-role", "redisfailovers-role", "redis-failover",
+	forbidden := []string{
+		"app", "role", "cluster", "redis_setup_type", "redis-role", "redisfailovers-role", "redis-failover",
 		"app.kubernetes.io/component", "app.kubernetes.io/part-of", "app.kubernetes.io/instance",
-		"redisfailovers.databases.spotahome.com/name", "statefulset.kubernetes.io/pod-name", "valkey.io/cluster"}
+		"redisfailovers.databases.spotahome.com/name", "statefulset.kubernetes.io/pod-name", "valkey.io/cluster",
+	}
 	for _, object := range objectsOf(t, testLink(t, clusterInstance(), sentinelInstance())) {
 		labels := []map[string]string{object.GetLabels()}
 		if pod, found, err := unstructured.NestedStringMap(object.Object, "spec", "template", "metadata", "labels"); err != nil {
