@@ -303,3 +303,22 @@ func TestUnsettled(t *testing.T) {
 		t.Errorf("%+v: want k unsettled after six rounds", result)
 	}
 }
+
+// TestFieldDeadlines needs Redis 7.4 or Valkey 9, see TEST_REDIS_SERVER.
+func TestFieldDeadlines(t *testing.T) {
+	a, b := testredis.Start(t), testredis.Start(t)
+	a.Do(t, "HSET", "h", "f", "v", "g", "v")
+	b.Do(t, "HSET", "h", "f", "v", "g", "v")
+	const deadline = "4102444800123"
+	if _, err := a.TryDo("HPEXPIREAT", "h", deadline, "FIELDS", "1", "f"); err != nil {
+		t.Skipf("NOT RUN: the server has no deadlines of hash fields: %v", err)
+	}
+	opts := quick
+	opts.MaxDumpBytes = 1 // so that payloads alone do not decide
+	result := compare(t, single("a", a), single("b", b), opts)
+	want(t, result, 0, 0, 1, 0)
+	b.Do(t, "HPEXPIREAT", "h", deadline, "FIELDS", "1", "f")
+	want(t, compare(t, single("a", a), single("b", b), opts), 0, 0, 0, 0)
+	b.Do(t, "HPEXPIREAT", "h", "4102448400123", "FIELDS", "1", "f")
+	want(t, compare(t, single("a", a), single("b", b), opts), 0, 0, 1, 0)
+}
