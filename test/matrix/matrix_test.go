@@ -1,0 +1,318 @@
+package matrix
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/test/servers"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		if os.Getenv("MATRIX") == "" {
+			return m.Run()
+		}
+		dir, err := os.MkdirTemp("", "matrix")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			err = build(dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// TestMatrix copies from every release to every release. MATRIX=1 runs all;
+// MATRIX_SOURCE and MATRIX_TARGET name the releases to take, and
+// MATRIX_FEATURE the kind of data, to look into one of them.
+func TestMatrix(t *testing.T) {
+	if os.Getenv("MATRIX") == "" {
+		t.Skip("NOT RUN: takes minutes and fetches servers; set MATRIX=1 (make matrix)")
+	}
+	var results report
+	t.Cleanup(func() { t.Log("\n" + results.markdown()) })
+	for _, source := range choice("MATRIX_SOURCE") {
+		for _, target := range choice("MATRIX_TARGET") {
+			t.Run(source+" to "+target, func(t *testing.T) {
+				results.pair(t, source, target, false)
+			})
+		}
+	}
+}
+
+// TestClusterTarget copies into a cluster of another release.
+func TestClusterTarget(t *testing.T) {
+	if os.Getenv("MATRIX") == "" {
+		t.Skip("NOT RUN: takes minutes and fetches servers; set MATRIX=1 (make matrix)")
+	}
+	var results report
+	t.Cleanup(func() { t.Log("\n" + results.markdown()) })
+	results.pair(t, "redis-7.0", "redis-8.0", true)
+}
+
+func choice(variable string) []string {
+	if v := os.Getenv(variable); v != "" {
+		return strings.Split(v, ",")
+	}
+	return servers.Names()
+}
+
+// pair runs one source against one target and notes what happened.
+func (r *report) pair(t *testing.T, source, target string, cluster bool) {
+	p := &pairing{report: r, upward: upward(source, target)}
+	r.pairs = append(r.pairs, p)
+	p.source, p.target = source, target
+	if cluster {
+		p.target += " cluster"
+	}
+	p.missing = "not run"
+	src := startEnd(t, servers.Get(t, source), false)
+	dst := startEnd(t, servers.Get(t, target), cluster)
+	p.own = startReplica(t, src)
+	p.missing = ""
+	p.run(t, src, dst)
+	for _, o := range p.outcomes {
+		if why := o.unexpected(p, dst); why != "" {
+			t.Errorf("%s, %s: %s: %s", o.feature.name, o.stage, why, o)
+		}
+	}
+}
+
+// upward says that everything the source holds can be held by the target: a
+// newer or the same release of the same product, or a Valkey for what Redis
+// was when Valkey left it.
+func upward(source, target string) bool {
+	s, t := slices.Index(servers.Names(), source), slices.Index(servers.Names(), target)
+	valkey := func(name string) bool { return strings.HasPrefix(name, "valkey") }
+	if valkey(source) == valkey(target) {
+		return s <= t
+	}
+	return valkey(target) && (source == "redis-6.0" || source == "redis-7.0")
+}
+
+// pairing is one source and one target.
+type pairing struct {
+	report         *report
+	source, target string
+	upward         bool
+	missing        string // why it was not run
+	own            *end   // a replica of the source, of its own release
+	outcomes       []outcome
+	likeOwn        int // differences that the source's own replica has too
+}
+
+// stages of a copy.
+const (
+	snapshotStage = "snapshot"
+	diskStage     = "snapshot from disk"
+	streamStage   = "stream"
+)
+
+// run tries everything at once, and kind by kind when that does not work.
+func (p *pairing) run(t *testing.T, src, dst *end) {
+	var possible []feature
+	for _, f := range all() {
+		if only := os.Getenv("MATRIX_FEATURE"); only != "" && only != f.name {
+			continue
+		}
+		if (f.needs == nil || f.needs(src)) && !(f.dbs && dst.cluster) {
+			possible = append(possible, f)
+		}
+	}
+	whole := possible
+	if diffs, err := p.copy(t, src, dst, whole, copyOptions{snapshot: true, stream: true}); err != nil || len(diffs) > 0 {
+		whole = p.apart(t, src, dst, possible)
+	} else {
+		for _, f := range possible {
+			if !f.live {
+				p.note(f, snapshotStage, nil, nil)
+			}
+			p.note(f, streamStage, nil, nil)
+		}
+	}
+	diffs, err := p.copy(t, src, dst, whole, copyOptions{snapshot: true, stream: true, disk: true, lfu: true})
+	p.note(feature{name: fmt.Sprintf("%d kinds together", len(whole))}, diskStage, diffs, err)
+}
+
+// apart runs each kind of data alone and returns those that are equal.
+func (p *pairing) apart(t *testing.T, src, dst *end, possible []feature) []feature {
+	var equal []feature
+	for _, f := range possible {
+		ok := true
+		for _, o := range []copyOptions{{snapshot: true}, {stream: true}} {
+			stage := streamStage
+			if o.snapshot {
+				if stage = snapshotStage; f.live {
+					continue
+				}
+			}
+			diffs, err := p.copy(t, src, dst, []feature{f}, o)
+			p.note(f, stage, diffs, err)
+			ok = ok && err == nil && len(diffs) == 0
+		}
+		if ok {
+			equal = append(equal, f)
+		}
+	}
+	return equal
+}
+
+// copyOptions say what one run of the replicator is to carry.
+type copyOptions struct {
+	snapshot bool // the data is there before it starts
+	stream   bool // the data, or more of it, comes while it runs
+	disk     bool // the source writes its snapshot to a file first
+	lfu      bool // both count accesses
+}
+
+// copy empties both ends, writes, copies and compares. The error is the
+// replicator's; differences are returned as such.
+func (p *pairing) copy(t *testing.T, src, dst *end, features []feature, o copyOptions) ([]string, error) {
+	t.Helper()
+	src.clear(t)
+	dst.clear(t)
+	dst.unfence(t)
+	src.everywhere(t, "CONFIG", "SET", "repl-diskless-sync", yesNo(!o.disk))
+	policy := "allkeys-lru"
+	if o.lfu {
+		policy = "allkeys-lfu"
+	}
+	src.everywhere(t, "CONFIG", "SET", "maxmemory-policy", policy)
+	dst.everywhere(t, "CONFIG", "SET", "maxmemory-policy", policy)
+	if o.snapshot {
+		for _, f := range features {
+			if !f.live {
+				f.write(&writer{t: t, e: src, prefix: "snap:" + f.name + ":"})
+			}
+		}
+	}
+	r := startReplicator(t, src.addrs[0], dst.kind(), dst.addrs[0])
+	defer r.kill()
+	if err := r.await(func(s wire.Status) bool { return s.Complete }); err != nil {
+		return nil, err
+	}
+	if diffs := p.compare(t, src, dst, 0); len(diffs) > 0 {
+		return diffs, r.stop()
+	}
+	p.own.copyAgain(t, src)
+	for _, f := range features {
+		w := &writer{t: t, e: src, prefix: "snap:" + f.name + ":"}
+		if o.snapshot && f.touch != nil {
+			f.touch(w)
+		}
+		if o.stream {
+			live := &writer{t: t, e: src, prefix: "live:" + f.name + ":", stream: true}
+			f.write(live)
+			if f.touch != nil {
+				f.touch(live)
+			}
+		}
+	}
+	end := src.offset(t)
+	if err := r.await(func(s wire.Status) bool { return s.AppliedOffset >= end }); err != nil {
+		return nil, err
+	}
+	if err := r.stop(); err != nil {
+		return nil, err
+	}
+	return p.compare(t, src, dst, 5*time.Second), nil
+}
+
+// compare reads both ends. What the target has as the source's own replica
+// has it is no difference: some commands are replicated by a form that says
+// less than what the master did.
+func (p *pairing) compare(t *testing.T, src, dst *end, seen time.Duration) []string {
+	t.Helper()
+	between := time.Duration(0)
+	if !src.has("PEXPIRETIME") || !dst.has("PEXPIRETIME") {
+		between = 2 * time.Second
+	}
+	same := src.binary.Name == dst.binary.Name
+	source, target := contents(t, src), contents(t, dst)
+	if seen > 0 && len(source) == 0 {
+		t.Errorf("%s holds nothing: nothing was compared", src.name)
+	}
+	diffs := difference(source, target, same, between, seen)
+	if len(diffs) == 0 {
+		return nil
+	}
+	p.own.awaitOffset(t, src.offset(t))
+	own := contents(t, p.own)
+	var rest []string
+	for _, d := range diffs {
+		if s, o := target[d.key], own[d.key]; s != nil && o != nil && len(o.differs(s, same, between, seen)) == 0 {
+			p.likeOwn++
+			continue
+		}
+		rest = append(rest, d.String())
+	}
+	return rest
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// outcome is what happened to one kind of data.
+type outcome struct {
+	feature feature
+	stage   string
+	diffs   []string
+	err     error
+}
+
+func (p *pairing) note(f feature, stage string, diffs []string, err error) {
+	p.outcomes = append(p.outcomes, outcome{f, stage, diffs, err})
+}
+
+func (o outcome) equal() bool { return o.err == nil && len(o.diffs) == 0 }
+
+func (o outcome) refused() bool {
+	var ended *errEnded
+	return errors.As(o.err, &ended)
+}
+
+func (o outcome) String() string {
+	switch {
+	case o.err != nil:
+		return o.err.Error()
+	case len(o.diffs) > 0:
+		n := min(3, len(o.diffs))
+		return fmt.Sprintf("WRONG: %d differences: %s", len(o.diffs), strings.Join(o.diffs[:n], "; "))
+	}
+	return "equal"
+}
+
+// unexpected says what is not allowed about an outcome: an upward copy must
+// be equal; another one may be refused with a text that names what it is.
+func (o outcome) unexpected(p *pairing, dst *end) string {
+	holds := o.feature.holds
+	if holds == nil {
+		holds = o.feature.needs
+	}
+	switch {
+	case o.equal():
+		return ""
+	case !o.refused():
+		return "neither copied nor refused"
+	case o.stage == diskStage:
+		return "what was copied before is refused now"
+	case p.upward:
+		return "the target can hold this"
+	case o.stage == snapshotStage && o.feature.name != "functions" && !strings.Contains(o.err.Error(), "snap:"+o.feature.name) && o.feature.name != "keys":
+		return "the refusal does not name the key"
+	}
+	return ""
+}
