@@ -62,6 +62,7 @@ func NewApplyCommand(o *Options) *cobra.Command {
 	flags.BoolVar(&a.wait, "wait", true, "wait until the target is in sync")
 	flags.BoolVar(&a.force, "force-conflicts", false, "take over fields that another manager has set")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Minute, "how long to wait")
+	a.completeWith(cmd, "json")
 	return cmd
 }
 

@@ -59,6 +59,7 @@ func NewDeleteCommand(o *Options) *cobra.Command {
 	flags.BoolVarP(&d.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&d.purge, "purge", false, "remove the fence from the target as well")
 	flags.DurationVar(&d.timeout, "timeout", 2*time.Minute, "how long to wait until everything is gone")
+	d.completeWith(cmd, "json")
 	return cmd
 }
 

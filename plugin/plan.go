@@ -64,6 +64,7 @@ func NewPlanCommand(o *Options) *cobra.Command {
 	cmd.Flags().StringVarP(&p.output, "output", "o", "", "output format: wide, json or yaml")
 	cmd.Flags().BoolVar(&p.detailedExitCode, "detailed-exitcode", false, "exit with 2 when there are changes")
 	cmd.Flags().BoolVar(&p.showSecrets, "show-secrets", false, "print passwords with -o yaml")
+	p.completeWith(cmd, "wide", "json", "yaml")
 	return cmd
 }
 

@@ -2,6 +2,8 @@ package plugin
 
 import (
 	"flag"
+	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
@@ -44,12 +46,23 @@ func NewRootCommand(o *Options) *cobra.Command {
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl redis-sync"},
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if !slices.Contains([]string{"auto", "always", "never"}, o.Color) {
+				return fmt.Errorf("--color %q: expected auto, always or never", o.Color)
+			}
+			return nil
+		},
 	}
 	root.SetIn(o.In)
 	root.SetOut(o.Out)
 	root.SetErr(o.ErrOut)
 	o.ConfigFlags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&o.Color, "color", o.Color, "when to colour the output: auto, always or never")
+	if err := root.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return o.contexts(""), cobra.ShellCompDirectiveNoFileComp
+	}); err != nil {
+		panic(err) // cli-runtime has no --context any more: every test would see it
+	}
 	addLogFlag(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.Wrap(fault.CodeError, cmd.CommandPath()+" --help", err)

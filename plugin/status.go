@@ -62,6 +62,7 @@ func NewStatusCommand(o *Options) *cobra.Command {
 	cmd.Flags().StringVarP(&s.output, "output", "o", "", "output format: wide, json or yaml")
 	cmd.Flags().BoolVarP(&s.watch, "watch", "w", false, "show it again and again")
 	cmd.Flags().DurationVar(&s.interval, "interval", 2*time.Second, "how often, with --watch")
+	s.completeWith(cmd, "wide", "json", "yaml")
 	return cmd
 }
 

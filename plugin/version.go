@@ -51,6 +51,7 @@ Without it, no cluster is asked.`,
 	}
 	sites.add(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "output format: json or yaml")
+	o.completeWith(cmd, "json", "yaml")
 	return cmd
 }
 

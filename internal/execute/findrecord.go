@@ -113,3 +113,16 @@ func othersIn(ctx context.Context, client *kube.Client, namespace string) string
 	slices.Sort(names)
 	return " (pairs there: " + strings.Join(names, ", ") + ")"
 }
+
+// SiteNames gives the names of a pair's sites, as its record says.
+func SiteNames(ctx context.Context, connect Connector, req Request) ([]string, error) {
+	found, err := findRecord(ctx, connect, req)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, site := range found.record.Body.Spec.Sites {
+		names = append(names, site.Name)
+	}
+	return names, nil
+}
