@@ -17,6 +17,7 @@
 //	SOAK_RATE      write commands per second (default 1000)
 //	SOAK_SKIP      disturbances to leave out, by name, separated by commas
 //	SOAK_DIR       folder of the logs (default: a new one under the system's)
+//	SOAK_RACE      anything: the replicator is built with the race detector
 //
 // The seed fixes what writers and disturbers decide, each in its own order;
 // how their steps interleave is up to the machine.

@@ -106,12 +106,12 @@ func (r *replicator) watch(p *process, dir string) {
 	}
 	p.exit = p.cmd.ProcessState.ExitCode() // -1 after a signal
 	p.log.note(fmt.Sprintf("ended: %v", p.cmd.ProcessState))
-	close(p.done)
 	if err := os.RemoveAll(dir); err != nil {
 		r.report.fail("shard %d: %v", r.shard, err)
 	}
 	r.mu.Lock()
-	expected := p.expected
+	expected := p.expected // before done: who waits for it changes it
+	close(p.done)
 	r.mu.Unlock()
 	if !expected {
 		r.report.fail("shard %d: process %d ended by itself with code %d: %s", r.shard, p.number, p.exit, p.log.last())
@@ -181,14 +181,11 @@ func (r *replicator) supersede(ctx context.Context, frozen time.Duration) error 
 	if text := loser.log.last(); loser.exit != 1 || !strings.Contains(text, "superseded") {
 		r.report.fail("shard %d: process %d, taken over by another, ended with code %d: %s", r.shard, loser.number, loser.exit, text)
 	}
+	// Where the new one lost, watch starts a third; it takes the shard from the
+	// old one, which ends.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next.expected = false
-	if loser == next {
-		// watch has started a third one already, or is about to; it takes the
-		// shard from the old one, which ends.
-		return nil
-	}
 	return nil
 }
 

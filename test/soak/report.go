@@ -73,7 +73,10 @@ func plain(text string) string {
 }
 
 // line counts what a replicator says about resyncs.
-func (r *report) line(_ int, line string) {
+func (r *report) line(shard int, line string) {
+	if strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") {
+		r.fail("shard %d: %s", shard, line)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {

@@ -24,11 +24,12 @@ type settings struct {
 	rate   int
 	skip   map[string]bool
 	dir    string
+	race   bool
 }
 
 func readSettings(t *testing.T) settings {
 	t.Helper()
-	s := settings{seed: rand.Uint64N(1 << 32), rate: 1000, skip: map[string]bool{}, dir: os.Getenv("SOAK_DIR")}
+	s := settings{seed: rand.Uint64N(1 << 32), rate: 1000, skip: map[string]bool{}, dir: os.Getenv("SOAK_DIR"), race: os.Getenv("SOAK_RACE") != ""}
 	minutes := 0.5
 	var err error
 	for name, read := range map[string]func(string) error{
@@ -86,7 +87,11 @@ func TestSoak(t *testing.T) {
 	testredis.Binary(t)
 	s := readSettings(t)
 	binary := filepath.Join(t.TempDir(), "redis-sync-sidecar")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/redis-sync-sidecar")
+	args := []string{"build", "-o", binary}
+	if s.race {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "./cmd/redis-sync-sidecar")...)
 	build.Dir = filepath.Join("..", "..")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the replicator: %v\n%s", err, out)
@@ -102,13 +107,21 @@ func TestSoak(t *testing.T) {
 	}
 }
 
+// ending is about what getting in sync and comparing takes at the end of a
+// topology, and minDisturbed the least time for disturbances.
+const (
+	ending       = 10 * time.Second
+	minDisturbed = 5 * time.Second
+)
+
 // soak runs one topology.
 func soak(t *testing.T, s settings, p topology, binary string) {
-	logs := filepath.Join(s.dir, p.String())
+	logs := filepath.Join(s.dir, fmt.Sprintf("%s-seed-%d-%s", p, s.seed, time.Now().UTC().Format("150405")))
 	if err := os.MkdirAll(logs, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
+	length := s.total / time.Duration(len(s.wanted))
 	rep := newReport(func(format string, args ...any) {
 		t.Logf("%6.1f s "+format, append([]any{time.Since(began).Seconds()}, args...)...)
 	})
@@ -149,14 +162,14 @@ func soak(t *testing.T, s settings, p topology, binary string) {
 
 	// First everything, then only what is around the replicators, so that the
 	// processes of the end have lived through something.
-	share := s.total / time.Duration(len(s.wanted))
-	first, stopFirst := context.WithTimeout(ctx, share*4/5)
+	left := max(length-time.Since(began)-ending, minDisturbed)
+	first, stopFirst := context.WithTimeout(ctx, left*4/5)
 	defer stopFirst()
 	c.run(first, t)
 	before := settle(ctx, t, c)
 	c.onlyAround.Store(true)
 	c.seed++
-	second, stopSecond := context.WithTimeout(ctx, share/5)
+	second, stopSecond := context.WithTimeout(ctx, left/5)
 	defer stopSecond()
 	c.run(second, t)
 	t.Logf("writers stop")

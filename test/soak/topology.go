@@ -60,7 +60,7 @@ func startSide(ctx context.Context, t *testing.T, name string, s shape, logs str
 		d.sets = append(d.sets, set)
 		for range 3 {
 			w := testredis.StartSentinel(t, m, masterName)
-			w.Do(t, "SENTINEL", "SET", masterName, "down-after-milliseconds", "1000", "failover-timeout", "6000", "parallel-syncs", "2")
+			w.Do(t, "SENTINEL", "SET", masterName, "quorum", "2", "down-after-milliseconds", "1000", "failover-timeout", "6000", "parallel-syncs", "2")
 			d.sentinels = append(d.sentinels, &member{Server: w})
 		}
 	case cluster:
