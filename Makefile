@@ -107,6 +107,10 @@ e2e: ## The path of the demo with assertions, and bad input (Linux, root)
 test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down (Linux, root)
 	cd test/cluster && CGO_ENABLED=0 go test -tags clusters -v -count=1 -timeout 20m ./life
 
+.PHONY: matrix
+matrix: ## Every Redis and Valkey release to every other one, as a table (Debian)
+	cd test && MATRIX=1 go test -v -count=1 -timeout 60m ./servers ./matrix
+
 .PHONY: release-archives
 release-archives: ## Build the archives of a release into dist/ (VERSION=v1.2.3, PLATFORMS=...)
 	@rm -rf dist/archive && mkdir -p dist
