@@ -31,18 +31,24 @@ type badCase struct {
 
 func badInput(t *testing.T, s *scene) {
 	cases := []badCase{
-		{name: "unknown instance", code: 10, words: []string{"redis-x", "site-a", "redis-a"},
-			pair: func(p *harness.Pair) { p.Source.Instance = "redis-x" }},
+		{
+			name: "unknown instance", code: 10, words: []string{"redis-x", "site-a", "redis-a"},
+			pair: func(p *harness.Pair) { p.Source.Instance = "redis-x" },
+		},
 		{name: "two kinds of the same name", code: 1, words: []string{"redis-a", "RedisCluster", "RedisFailover", "kind"}, change: secondKind},
 		{name: "missing Secret", code: 12, words: []string{"redis-b-auth", "redis-b"}, change: withoutSecret},
 		{name: "wrong password", code: 12, words: []string{"redis-b", "password"}, change: withPassword("wrong-password")},
 		{name: "cluster with uncovered slots", code: 3, words: []string{"redis-a", "slot"}, change: uncoveredSlot},
 		{name: "target is a replica", code: 3, words: []string{"redis-b", "replica"}, change: targetIsReplica},
 		{name: "unreachable NodePort", code: 3, words: []string{"redis-a", "10.213."}, change: partition},
-		{name: "no rights on the source", code: 12, words: []string{"site-a-noaccess"},
-			pair: func(p *harness.Pair) { p.Source.Site = "site-a-noaccess" }},
-		{name: "no rights on the target", code: 12, words: []string{"site-b-noaccess"},
-			pair: func(p *harness.Pair) { p.Target.Site = "site-b-noaccess" }},
+		{
+			name: "no rights on the source", code: 12, words: []string{"site-a-noaccess"},
+			pair: func(p *harness.Pair) { p.Source.Site = "site-a-noaccess" },
+		},
+		{
+			name: "no rights on the target", code: 12, words: []string{"site-b-noaccess"},
+			pair: func(p *harness.Pair) { p.Target.Site = "site-b-noaccess" },
+		},
 		{name: "target is the source", code: 3, words: []string{"redis-a"}, pair: func(p *harness.Pair) { p.Target = p.Source }},
 	}
 	for _, c := range cases {

@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // fullSyncs sums up full copies over all replicators.
@@ -181,7 +180,7 @@ func (s *scene) eventually(t *testing.T, bound time.Duration, what string, check
 		}
 		time.Sleep(500 * time.Millisecond)
 	}
-	t.Log(fmt.Sprintf("%s after %.1f s", what, time.Since(start).Seconds()))
+	t.Logf("%s after %.1f s", what, time.Since(start).Seconds())
 }
 
 // deadlineWhileAway lets the deadlines of keys pass on the target while the

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+
 	"github.com/redis-sync/kubectl-redis-sync/test/harness"
 )
 

@@ -4,11 +4,11 @@ import (
 	"context"
 	"testing"
 
+	"github.com/redis-sync/kubectl-redis-sync/manifests"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/redis-sync/kubectl-redis-sync/manifests"
 	"github.com/redis-sync/kubectl-redis-sync/test/sites"
 )
 

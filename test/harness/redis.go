@@ -11,14 +11,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
 	"github.com/redis/go-redis/v9"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
-	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
 	"github.com/redis-sync/kubectl-redis-sync/test/sites"
 )
 
@@ -119,7 +119,7 @@ func (i *Instance) Open(pod string, db int) *redis.Client {
 // Do runs one command in a pod.
 func (i *Instance) Do(ctx context.Context, pod string, args ...any) (any, error) {
 	client := i.Open(pod, 0)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	reply, err := client.Do(ctx, args...).Result()
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %v: %w", pod, args[0], err)
@@ -135,12 +135,14 @@ func (i *Instance) Sentinels(ctx context.Context, args ...any) error {
 		return err
 	}
 	for _, pod := range pods {
-		client := redis.NewClient(&redis.Options{Addr: pod.Name, Protocol: 2, DisableIdentity: true,
+		client := redis.NewClient(&redis.Options{
+			Addr: pod.Name, Protocol: 2, DisableIdentity: true,
 			Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return i.client().DialPod(ctx, i.Placement.Namespace, pod.Name, 26379)
-			}})
+			},
+		})
 		err := client.Do(ctx, args...).Err()
-		client.Close()
+		_ = client.Close()
 		if err != nil {
 			return fmt.Errorf("sentinel %s: %v: %w", pod.Name, args[0], err)
 		}
@@ -273,7 +275,7 @@ func (n *node) Pipeline(ctx context.Context, db int, commands [][]string) ([]any
 		case errors.As(err, &refused):
 			out[i] = refused
 		default:
-			return nil, fmt.Errorf("%w (%v)", err, execErr)
+			return nil, errors.Join(err, execErr)
 		}
 	}
 	return out, nil

@@ -49,8 +49,10 @@ func New(out io.Writer) (*World, error) {
 	}
 }
 
-// BinDir holds the plugin; DistDir holds images.
-func (w *World) BinDir() string  { return filepath.Join(w.Root, "bin") }
+// BinDir holds the plugin.
+func (w *World) BinDir() string { return filepath.Join(w.Root, "bin") }
+
+// DistDir holds the images.
 func (w *World) DistDir() string { return filepath.Join(w.Root, "dist") }
 
 // Step announces what is done next and says afterwards how long it took.

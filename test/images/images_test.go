@@ -53,8 +53,10 @@ func TestRedisImageHasWhatPodsCall(t *testing.T) {
 		}
 		found["/"+strings.TrimSuffix(h.Name, "/")] = h
 	}
-	for _, want := range []string{"/data", "/tmp", "/usr/bin/redis-server", "/usr/bin/redis-cli", "/usr/lib/redis/redis-server",
-		"/usr/bin/sh", "/usr/bin/hostname", "/usr/bin/awk", "/usr/bin/grep", "/usr/bin/cp", "/usr/bin/entrypoint.sh", "/usr/bin/healthcheck.sh"} {
+	for _, want := range []string{
+		"/data", "/tmp", "/usr/bin/redis-server", "/usr/bin/redis-cli", "/usr/lib/redis/redis-server",
+		"/usr/bin/sh", "/usr/bin/hostname", "/usr/bin/awk", "/usr/bin/grep", "/usr/bin/cp", "/usr/bin/entrypoint.sh", "/usr/bin/healthcheck.sh",
+	} {
 		if found[want] == nil {
 			t.Errorf("no %s in the image", want)
 		}

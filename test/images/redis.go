@@ -43,7 +43,8 @@ var PackagesOfRedis = []string{"redis-server", "redis-tools", "hostname", "mawk"
 func BuildRedis(ctx context.Context, file string) error {
 	const realServer = "/usr/lib/redis/redis-server"
 	files := []File{
-		{Path: "/data/", Mode: 0o777}, {Path: "/tmp/", Mode: 0o1777},
+		{Path: "/data/", Mode: 0o777},
+		{Path: "/tmp/", Mode: 0o1777},
 		{Path: "/usr/bin/entrypoint.sh", Mode: 0o755, Body: entrypoint},
 		{Path: "/usr/bin/healthcheck.sh", Mode: 0o755, Body: healthcheck},
 		{Path: "/usr/bin/redis-server", Mode: 0o755, Body: serverWrapper},

@@ -16,14 +16,20 @@ func Connect(mode, addresses, password string) (redis.UniversalClient, error) {
 	const wait = 5 * time.Second
 	switch mode {
 	case "cluster":
-		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: list, Password: password, Protocol: 2,
-			DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, MaxRedirects: 8, DisableIdentity: true}), nil
+		return redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: list, Password: password, Protocol: 2,
+			DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, MaxRedirects: 8, DisableIdentity: true,
+		}), nil
 	case "sentinel":
-		return redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "mymaster", SentinelAddrs: list, Password: password,
-			Protocol: 2, DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, DisableIdentity: true}), nil
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: "mymaster", SentinelAddrs: list, Password: password,
+			Protocol: 2, DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, DisableIdentity: true,
+		}), nil
 	case "standalone":
-		return redis.NewClient(&redis.Options{Addr: list[0], Password: password, Protocol: 2,
-			DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, DisableIdentity: true}), nil
+		return redis.NewClient(&redis.Options{
+			Addr: list[0], Password: password, Protocol: 2,
+			DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, DisableIdentity: true,
+		}), nil
 	}
 	return nil, fmt.Errorf("mode %q: cluster, sentinel or standalone", mode)
 }

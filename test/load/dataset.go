@@ -93,8 +93,10 @@ func stringKeys(r random) []item {
 			p.Append(ctx, "str:appended", "34")
 		}},
 	}
-	for _, n := range []string{"0", "-1", "127", "128", "-128", "-129", "32767", "32768", "-32769", "2147483647", "2147483648",
-		"-2147483649", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "007", "1.5", "+5", "1e3"} {
+	for _, n := range []string{
+		"0", "-1", "127", "128", "-128", "-129", "32767", "32768", "-32769", "2147483647", "2147483648",
+		"-2147483649", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "007", "1.5", "+5", "1e3",
+	} {
 		items = append(items, set("str:int:"+n, n))
 	}
 	for _, n := range []int{19, 20, 21, 63, 64, 65, 16383, 16384, 16385} { // edges of length encodings and of LZF
@@ -177,8 +179,10 @@ func hashKeys(r random) []item {
 }
 
 func zsetKeys(r random) []item {
-	scores := []float64{0, math.Copysign(0, -1), 1, -1, 0.1, 3.0000000000000004, 1e-300, 5e-324, math.MaxFloat64, -math.MaxFloat64,
-		math.Inf(1), math.Inf(-1), 9007199254740993, 1.0 / 3}
+	scores := []float64{
+		0, math.Copysign(0, -1), 1, -1, 0.1, 3.0000000000000004, 1e-300, 5e-324, math.MaxFloat64, -math.MaxFloat64,
+		math.Inf(1), math.Inf(-1), 9007199254740993, 1.0 / 3,
+	}
 	corner := func(key string, pad int) item {
 		return item{key, func(ctx context.Context, p redis.Pipeliner) {
 			for i, s := range scores {

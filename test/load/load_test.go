@@ -41,8 +41,10 @@ func TestFillWritesEveryEncoding(t *testing.T) {
 	if err := scan.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"string int", "string embstr", "string raw", "list quicklist", "set intset", "set hashtable",
-		"hash listpack", "hash hashtable", "zset listpack", "zset skiplist", "stream stream"} {
+	for _, want := range []string{
+		"string int", "string embstr", "string raw", "list quicklist", "set intset", "set hashtable",
+		"hash listpack", "hash hashtable", "zset listpack", "zset skiplist", "stream stream",
+	} {
 		if !seen[want] {
 			t.Errorf("no key is a %s", want)
 		}

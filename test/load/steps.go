@@ -39,7 +39,7 @@ var steps = []struct {
 			return 1, c.RPop(ctx, key).Err()
 		}
 	}},
-	{"lmove", func(ctx context.Context, c redis.UniversalClient, r random, tag string) (int, error) {
+	{"lmove", func(ctx context.Context, c redis.UniversalClient, _ random, tag string) (int, error) {
 		return 1, c.LMove(ctx, tag+"list:0", tag+"list:1", "LEFT", "RIGHT").Err()
 	}},
 	{"xadd", func(ctx context.Context, c redis.UniversalClient, r random, tag string) (int, error) {
@@ -49,7 +49,7 @@ var steps = []struct {
 	{"zincrby", func(ctx context.Context, c redis.UniversalClient, r random, tag string) (int, error) {
 		return 1, c.ZIncrBy(ctx, tag+"zset", r.NormFloat64(), fmt.Sprintf("m%d", r.IntN(300))).Err()
 	}},
-	{"zpopmin", func(ctx context.Context, c redis.UniversalClient, r random, tag string) (int, error) {
+	{"zpopmin", func(ctx context.Context, c redis.UniversalClient, _ random, tag string) (int, error) {
 		return 1, c.ZPopMin(ctx, tag+"zset", 1).Err()
 	}},
 	{"hincrby", func(ctx context.Context, c redis.UniversalClient, r random, tag string) (int, error) {
@@ -124,8 +124,10 @@ func streamGroup(ctx context.Context, c redis.UniversalClient, r random, tag str
 	if err := c.XGroupCreateMkStream(ctx, key, "g", "0").Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
 		return 0, err
 	}
-	read, err := c.XReadGroup(ctx, &redis.XReadGroupArgs{Group: "g", Consumer: fmt.Sprintf("c%d", r.IntN(3)),
-		Streams: []string{key, ">"}, Count: 5, Block: -1}).Result()
+	read, err := c.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: "g", Consumer: fmt.Sprintf("c%d", r.IntN(3)),
+		Streams: []string{key, ">"}, Count: 5, Block: -1,
+	}).Result()
 	if err != nil || len(read) == 0 || r.IntN(2) == 0 {
 		return 2, err
 	}

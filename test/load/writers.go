@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -57,9 +58,7 @@ func (w *Writers) Stats() Stats {
 	defer w.mu.Unlock()
 	out := w.stats
 	out.ByCommand = map[string]int64{}
-	for k, v := range w.stats.ByCommand {
-		out.ByCommand[k] = v
-	}
+	maps.Copy(out.ByCommand, w.stats.ByCommand)
 	return out
 }
 

@@ -115,12 +115,13 @@ func (r Runner) start(ctx context.Context, name string, args ...string) error {
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"test.redis-sync.io/role": name}},
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: &no,
-			TerminationGracePeriodSeconds: ptr(int64(5)),
+			TerminationGracePeriodSeconds: new(int64(5)),
 			Containers: []corev1.Container{{
 				Name: "agent", Image: images.AgentImage, ImagePullPolicy: corev1.PullIfNotPresent,
 				Args: append([]string{args[0], "-mode", mode, "-addresses", service}, args[1:]...),
 				Env: []corev1.EnvVar{{Name: "REDIS_PASSWORD", ValueFrom: &corev1.EnvVarSource{
-					SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: "password"}}}},
+					SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: "password"},
+				}}},
 			}},
 		},
 	}
@@ -193,5 +194,3 @@ func (r Runner) remove(ctx context.Context, name string) error {
 		return false, err
 	})
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -30,7 +31,8 @@ func (o *Operator) passCluster(ctx context.Context, gvr schema.GroupVersionResou
 	}
 	group := func(role string) ([]*node, error) {
 		return o.nodes(ctx, cr.GetNamespace(), map[string]string{
-			"app": cr.GetName() + "-" + role, "redis_setup_type": "cluster", "role": role}, port, password)
+			"app": cr.GetName() + "-" + role, "redis_setup_type": "cluster", "role": role,
+		}, port, password)
 	}
 	leaders, err := group("leader")
 	if err != nil {
@@ -60,7 +62,7 @@ func (o *Operator) passCluster(ctx context.Context, gvr schema.GroupVersionResou
 			if !n.ready {
 				continue
 			}
-			info, err := n.info(ctx, "replication")
+			info, err := n.replication(ctx)
 			if err != nil {
 				return "", err
 			}
@@ -81,8 +83,10 @@ func (o *Operator) setReady(ctx context.Context, gvr schema.GroupVersionResource
 		return nil
 	}
 	live := cr.DeepCopy()
-	live.Object["status"] = map[string]any{"state": "Ready", "reason": "RedisCluster is ready",
-		"readyLeaderReplicas": int64(size), "readyFollowerReplicas": int64(size)}
+	live.Object["status"] = map[string]any{
+		"state": "Ready", "reason": "RedisCluster is ready",
+		"readyLeaderReplicas": int64(size), "readyFollowerReplicas": int64(size),
+	}
 	_, err := o.Dynamic.Resource(gvr).Namespace(cr.GetNamespace()).UpdateStatus(ctx, live, metav1.UpdateOptions{})
 	if err != nil {
 		return fmt.Errorf("status of %s: %w", cr.GetName(), err)
@@ -110,12 +114,7 @@ type nodeLine struct {
 }
 
 func (l nodeLine) is(flag string) bool {
-	for _, f := range strings.Split(l.flags, ",") {
-		if f == flag {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Split(l.flags, ","), flag)
 }
 
 // look asks every node who it is and whom it knows.
@@ -267,7 +266,7 @@ func (c *cluster) settled(ctx context.Context) (string, error) {
 			notes = append(notes, fmt.Sprintf("%s knows %d of %d nodes", n.name(), len(c.views[n]), len(c.nodes)))
 		}
 		if c.views[n][c.ids[n]].is("slave") {
-			info, err := n.info(ctx, "replication")
+			info, err := n.replication(ctx)
 			if err != nil {
 				return "", err
 			}

@@ -88,8 +88,10 @@ func startNodes(t *testing.T, server string, generation, port int, names []strin
 		}
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _, _ = cmd.Process.Wait() })
 		c.processes = append(c.processes, cmd)
-		n := &node{ready: true, redis: redis.NewClient(&redis.Options{Addr: net.JoinHostPort(ip, strconv.Itoa(port)), Protocol: 2, DisableIdentity: true}),
-			pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{PodIP: ip}}}
+		n := &node{
+			ready: true, redis: redis.NewClient(&redis.Options{Addr: net.JoinHostPort(ip, strconv.Itoa(port)), Protocol: 2, DisableIdentity: true}),
+			pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{PodIP: ip}},
+		}
 		t.Cleanup(func() { _ = n.redis.Close() })
 		c.nodes = append(c.nodes, n)
 	}

@@ -66,7 +66,7 @@ func (o *Operator) passFailover(ctx context.Context, cr *unstructured.Unstructur
 		return waiting, err
 	}
 	for _, n := range data {
-		info, err := n.info(ctx, "replication")
+		info, err := n.replication(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -85,7 +85,7 @@ func (o *Operator) ensureMaster(ctx context.Context, data []*node, port int) (*n
 	bestOffset := int64(-1)
 	followed := map[*node]string{}
 	for _, n := range data {
-		info, err := n.info(ctx, "replication")
+		info, err := n.replication(ctx)
 		if err != nil {
 			return nil, "", err
 		}
@@ -111,7 +111,7 @@ func (o *Operator) ensureMaster(ctx context.Context, data []*node, port int) (*n
 		return nil, fmt.Sprintf("%d masters, waiting for the sentinels", len(masters)), nil
 	case len(masters) == 0 && len(lost) == len(data):
 		o.Log.Info("elect", "pod", best.name())
-		if err := best.redis.SlaveOf(ctx, "NO", "ONE").Err(); err != nil {
+		if err := best.redis.ReplicaOf(ctx, "NO", "ONE").Err(); err != nil {
 			return nil, "", fmt.Errorf("pod %s: SLAVEOF NO ONE: %w", best.name(), err)
 		}
 		masters = []*node{best}
@@ -124,7 +124,7 @@ func (o *Operator) ensureMaster(ctx context.Context, data []*node, port int) (*n
 			continue
 		}
 		o.Log.Info("follow", "pod", n.name(), "master", master.name())
-		if err := n.redis.SlaveOf(ctx, master.ip(), strconv.Itoa(port)).Err(); err != nil {
+		if err := n.redis.ReplicaOf(ctx, master.ip(), strconv.Itoa(port)).Err(); err != nil {
 			return nil, "", fmt.Errorf("pod %s: SLAVEOF: %w", n.name(), err)
 		}
 	}

@@ -36,7 +36,8 @@ func (n *node) ordinal() int {
 // Pods that are ending or have no address yet are left out.
 func (o *Operator) nodes(ctx context.Context, namespace string, labels map[string]string, port int, password string) ([]*node, error) {
 	list, err := o.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: labels})})
+		LabelSelector: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: labels}),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}
@@ -62,15 +63,15 @@ func (o *Operator) nodes(ctx context.Context, namespace string, labels map[strin
 
 func closeAll(nodes []*node) {
 	for _, n := range nodes {
-		n.redis.Close()
+		_ = n.redis.Close()
 	}
 }
 
-// info returns one section of INFO as a map.
-func (n *node) info(ctx context.Context, section string) (map[string]string, error) {
-	text, err := n.redis.Info(ctx, section).Result()
+// replication returns INFO replication as a map.
+func (n *node) replication(ctx context.Context) (map[string]string, error) {
+	text, err := n.redis.Info(ctx, "replication").Result()
 	if err != nil {
-		return nil, fmt.Errorf("pod %s: INFO %s: %w", n.name(), section, err)
+		return nil, fmt.Errorf("pod %s: INFO replication: %w", n.name(), err)
 	}
 	out := map[string]string{}
 	for _, line := range strings.Split(text, "\r\n") {

@@ -23,7 +23,8 @@ var crdFileOf = map[string]string{
 
 func (c *Cluster) crds() dynamic.ResourceInterface {
 	return c.Any.Resource(schema.GroupVersionResource{
-		Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+		Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions",
+	})
 }
 
 func readCRD(kind string) (*unstructured.Unstructured, error) {

@@ -48,8 +48,10 @@ func (c *Cluster) StopOperator(ctx context.Context) error { return c.scaleOperat
 func (c *Cluster) StartOperator(ctx context.Context) error { return c.scaleOperator(ctx, 1) }
 
 func (c *Cluster) scaleOperator(ctx context.Context, replicas int32) error {
-	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: OperatorName, Namespace: OperatorNamespace},
-		Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
+	scale := &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: OperatorName, Namespace: OperatorNamespace},
+		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+	}
 	deployments := c.Typed.AppsV1().Deployments(OperatorNamespace)
 	if _, err := deployments.UpdateScale(ctx, OperatorName, scale, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("site %s: scale the test operator: %w", c.Site, err)

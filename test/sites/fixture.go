@@ -55,9 +55,14 @@ func (p Placement) Read() (Objects, error) {
 
 // serverFields are set by an API server or a node, never by an operator.
 var serverFields = [][]string{
-	{"metadata", "uid"}, {"metadata", "resourceVersion"}, {"metadata", "creationTimestamp"},
-	{"metadata", "generation"}, {"metadata", "finalizers"}, {"status"},
-	{"spec", "clusterIPs"}, {"spec", "nodeName"},
+	{"metadata", "uid"},
+	{"metadata", "resourceVersion"},
+	{"metadata", "creationTimestamp"},
+	{"metadata", "generation"},
+	{"metadata", "finalizers"},
+	{"status"},
+	{"spec", "clusterIPs"},
+	{"spec", "nodeName"},
 }
 
 // Creatable returns a copy that an API server accepts and that runs here:

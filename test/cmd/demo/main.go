@@ -18,12 +18,15 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
+
 	"github.com/redis-sync/kubectl-redis-sync/test/harness"
 	"github.com/redis-sync/kubectl-redis-sync/test/loadpod"
 	"github.com/redis-sync/kubectl-redis-sync/test/sites"
 )
 
-func main() {
+func main() { os.Exit(status()) }
+
+func status() int {
 	down := flag.Bool("down", false, "remove the clusters of the demo")
 	scenario := flag.String("scenario", "default", "default or daocloud")
 	keys := flag.Int("keys", 20000, "keys to load beside the corner cases")
@@ -41,8 +44,9 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func run(ctx context.Context, w *harness.World, scenarioName string, keys, rate int) error {

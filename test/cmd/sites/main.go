@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
+
 	"github.com/redis-sync/kubectl-redis-sync/test/harness"
 	"github.com/redis-sync/kubectl-redis-sync/test/images"
 	"github.com/redis-sync/kubectl-redis-sync/test/loadpod"
@@ -36,7 +37,9 @@ Verbs:
   down     remove the instances
 `
 
-func main() {
+func main() { os.Exit(status()) }
+
+func status() int {
 	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), usage); flag.PrintDefaults() }
 	kubeconfig := flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "file with a context for each site")
 	scenario := flag.String("scenario", "default", "default or daocloud")
@@ -53,8 +56,9 @@ func main() {
 	run := runner{kubeconfig: *kubeconfig, scenario: *scenario, namespace: *namespace, site: *site, keys: *keys, rate: *rate}
 	if err := run.verb(ctx, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 type runner struct {

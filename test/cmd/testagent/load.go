@@ -43,7 +43,7 @@ func fill(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	filled, err := load.Fill(ctx, client, *n, *seed)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func write(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	writers := &load.Writers{Client: client, Workers: *workers, Rate: *rate, Seed: *seed}
 	running, stop := context.WithTimeout(ctx, *duration)
 	defer stop()
