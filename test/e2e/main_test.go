@@ -47,6 +47,7 @@ func TestEndToEnd(t *testing.T) {
 		{"cut and restore of the network", networkCut},
 		{"deadlines that pass while the replicators are away", deadlineWhileAway},
 		{"restart of the whole source with other addresses", sourceRestart},
+		{"power loss of the target's site", powerLoss},
 		{"delete leaves nothing", deleteLeavesNothing},
 		{"every verb works with its documented rights", documentedRights},
 	}
@@ -94,6 +95,7 @@ var alone = map[string]bool{
 	"bad input is refused and creates nothing":           true,
 	"misspelt key in sync.toml":                          true,
 	"status":                                             true,
+	"restart of the whole source with other addresses":   true,
 	"deadlines that pass while the replicators are away": true,
 	"every verb works with its documented rights":        true,
 }

@@ -107,6 +107,18 @@ func (w *World) Restore(ctx context.Context, names ...string) error {
 	return err
 }
 
+// PowerOff kills a whole site as a power loss does; its disks stay.
+func (w *World) PowerOff(ctx context.Context, site string) error {
+	_, err := w.testcluster(ctx, "stop", site)
+	return err
+}
+
+// PowerOn starts a site again, with the data of its pods.
+func (w *World) PowerOn(ctx context.Context, site string) error {
+	_, err := w.testcluster(ctx, "start", site)
+	return err
+}
+
 // RedisUp installs the instances of a scenario and waits until they serve.
 func (w *World) RedisUp(ctx context.Context, scenario sites.Scenario) error {
 	for _, p := range scenario.Placements {
