@@ -66,6 +66,9 @@ func redisFrom(major, minor int) func(*end) bool {
 // fieldExpiry says whether the server has hash fields that expire.
 func fieldExpiry(e *end) bool { return e.has("HPEXPIREAT") }
 
+// accessFeature is the kind of data that has an access time or a counter.
+const accessFeature = "idle times"
+
 // data lists what a snapshot can hold, each encoding of each release.
 var data = []feature{
 	{name: "strings", write: func(w *writer) {
@@ -203,7 +206,7 @@ var data = []feature{
 			w.do("PFADD", w.key("dense"), i)
 		}
 	}, touch: func(w *writer) { w.do("PFADD", w.key("sparse"), "c"); w.do("PFADD", w.key("dense"), "c") }},
-	{name: "idle times", write: func(w *writer) {
+	{name: accessFeature, write: func(w *writer) {
 		// A value that nobody read for an hour, or that was read often.
 		w.do("SET", w.key("tmp"), "v")
 		payload := w.do("DUMP", w.key("tmp"))

@@ -107,7 +107,7 @@ type pairing struct {
 	missing        string // why it was not run
 	own            *end   // a replica of the source, of its own release
 	outcomes       []outcome
-	likeOwn        int // differences that the source's own replica has too
+	likeOwn        []string // differences that the source's own replica has too
 }
 
 // stages of a copy.
@@ -211,6 +211,9 @@ func (p *pairing) copy(t *testing.T, src, dst *end, features []feature, o copyOp
 		}
 		if o.stream {
 			live := &writer{t: t, e: src, prefix: "live:" + f.name + ":", stream: true}
+			if dst.cluster && f.live {
+				live.prefix = "live:{" + f.name + "}:" // several keys per command
+			}
 			f.write(live)
 			if f.touch != nil {
 				f.touch(live)
@@ -250,7 +253,7 @@ func (p *pairing) compare(t *testing.T, src, dst *end, seen time.Duration) []str
 	var rest []string
 	for _, d := range diffs {
 		if s, o := target[d.key], own[d.key]; s != nil && o != nil && len(o.differs(s, same, between, seen)) == 0 {
-			p.likeOwn++
+			p.likeOwn = append(p.likeOwn, d.String())
 			continue
 		}
 		rest = append(rest, d.String())

@@ -63,8 +63,8 @@ func (p *pairing) summary() string {
 		return "broken off"
 	}
 	parts := []string{fmt.Sprintf("%d equal", equal)}
-	if p.likeOwn > 0 {
-		parts[0] += fmt.Sprintf(" (%d values as on the source's own replica)", p.likeOwn)
+	if n := len(p.likeOwn); n > 0 {
+		parts[0] += fmt.Sprintf(" (%d values as on the source's own replica)", n)
 	}
 	if refused > 0 {
 		parts = append(parts, fmt.Sprintf("%d refused", refused))
@@ -81,8 +81,13 @@ func (p *pairing) details() string {
 		if o.equal() {
 			continue
 		}
-		text := strings.NewReplacer("|", "\\|", "\n", " ").Replace(o.String())
-		fmt.Fprintf(&b, "| %s → %s | %s | %s | %s |\n", p.source, p.target, o.feature.name, o.stage, text)
+		fmt.Fprintf(&b, "| %s → %s | %s | %s | %s |\n", p.source, p.target, o.feature.name, o.stage, cell(o.String()))
+	}
+	if n := len(p.likeOwn); n > 0 {
+		fmt.Fprintf(&b, "| %s → %s | %d values | | as on the source's own replica, such as %s |\n", p.source, p.target, n, cell(p.likeOwn[0]))
 	}
 	return b.String()
 }
+
+// cell makes a text fit into a table.
+func cell(text string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text) }
