@@ -110,7 +110,7 @@ func (a *applier) run(ctx context.Context, redis Redis) error {
 		record.Phase, record.FailedStep = syncingPhase(record), ""
 	}
 	source, target := a.world.Source.Party.Site.Name, a.world.Target.Party.Site.Name
-	fence := Step{"set the fence in site " + target, func(ctx context.Context) error { return a.fence(ctx, redis) }}
+	fence := Step{Name: "set the fence in site " + target, Do: func(ctx context.Context) error { return a.fence(ctx, redis) }}
 	if record.Phase == pair.PhaseInSync || record.Phase == pair.PhaseRecoverInSync {
 		// Nothing to change. Only a fence that somebody lost would be missed.
 		if err := a.runner.Run(ctx, fence); err != nil {
@@ -121,11 +121,12 @@ func (a *applier) run(ctx context.Context, redis Redis) error {
 		}
 		return a.wait(ctx)
 	}
-	err := a.runner.Run(ctx,
-		Step{"create the Services of site " + source, func(ctx context.Context) error { return a.services(ctx) }},
-		Step{"try the way from site " + target + " to site " + source, a.reach},
-	)
-	if err != nil {
+	steps := []Step{{Name: "create the Services of site " + source, Do: a.services}}
+	if a.world.Link.Source.Access == pair.AccessLoadBalancer {
+		steps = append(steps, Step{Name: "wait for the load balancers of site " + source, Do: a.loadBalancers, Waits: true})
+	}
+	steps = append(steps, Step{Name: "try the way from site " + target + " to site " + source, Do: a.reach, Waits: true})
+	if err := a.runner.Run(ctx, steps...); err != nil {
 		if first {
 			return errors.Join(err, a.undo(ctx))
 		}
@@ -136,9 +137,9 @@ func (a *applier) run(ctx context.Context, redis Redis) error {
 	}
 	// From here on the target may hold keys that the replicators wrote.
 	record.Phase, record.FailedStep = syncingPhase(record), ""
-	err = a.runner.Run(ctx,
-		Step{"create the replicators of site " + target, a.replicators},
-		Step{"remove what is no longer needed", a.prune},
+	err := a.runner.Run(ctx,
+		Step{Name: "create the replicators of site " + target, Do: a.replicators},
+		Step{Name: "remove what is no longer needed", Do: a.prune},
 	)
 	if err != nil {
 		return inTheMiddle(err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
-	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
 	"github.com/redis-sync/kubectl-redis-sync/manifests"
 )
@@ -38,11 +37,6 @@ func (a *applier) services(ctx context.Context) error {
 			readService(at.side, applied)
 		}
 	}
-	if link.Source.Access == pair.AccessLoadBalancer {
-		if err := a.waitLoadBalancers(ctx, sourceServices); err != nil {
-			return err
-		}
-	}
 	// From here on the record says which ports to ask for again.
 	a.runner.Record.Body = a.world.nextBody()
 	return nil
@@ -51,7 +45,12 @@ func (a *applier) services(ctx context.Context) error {
 // loadBalancerTimeout is how long a cloud may take to give an address.
 const loadBalancerTimeout = 3 * time.Minute
 
-func (a *applier) waitLoadBalancers(ctx context.Context, services []*unstructured.Unstructured) error {
+// loadBalancers waits until every Service of the source has an address.
+func (a *applier) loadBalancers(ctx context.Context) error {
+	services, err := a.world.Link.SourceServices()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, loadBalancerTimeout)
 	defer cancel()
 	side, party := &a.world.Link.Source, a.world.Source.Party

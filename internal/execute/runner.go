@@ -34,6 +34,9 @@ func NewOperation(verb pair.Verb, by, version string) (Operation, error) {
 type Step struct {
 	Name string
 	Do   func(ctx context.Context) error
+	// Waits: the step changes nothing and may take long, so an interruption
+	// ends it. Any other step is done to its end.
+	Waits bool
 }
 
 // Progress is told what a verb does, so that a person can follow it.
@@ -73,7 +76,11 @@ func (r *Runner) one(ctx context.Context, step Step) error {
 	}
 	r.Progress.StepStarted(step.Name)
 	start := time.Now()
-	err := step.Do(ctx)
+	work := ctx
+	if !step.Waits {
+		work = context.WithoutCancel(ctx)
+	}
+	err := step.Do(work)
 	r.Progress.StepEnded(step.Name, err, time.Since(start))
 	if err != nil {
 		return err
@@ -81,8 +88,10 @@ func (r *Runner) one(ctx context.Context, step Step) error {
 	return r.Note(ctx, "done: "+step.Name)
 }
 
-// Note adds a journal line and saves the record as it is now.
+// Note adds a journal line and saves the record as it is now, also when the
+// user has interrupted: the record must say what was done.
 func (r *Runner) Note(ctx context.Context, text string) error {
+	ctx = context.WithoutCancel(ctx)
 	op := r.Operation
 	r.Record.Journal = append(r.Record.Journal, pair.JournalLine{
 		At: time.Now().UTC().Truncate(time.Second), Operation: op.ID, Verb: op.Verb, By: op.By, Text: text,
