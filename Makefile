@@ -86,6 +86,11 @@ fuzz: ## Fuzz every parser of bytes from outside, FUZZTIME (20s) each
 		done; \
 	done
 
+.PHONY: soak
+soak: MINUTES ?= 2
+soak: test-packages ## Kill and cut everything under writes for MINUTES (2), then compare (SOAK_* in test/soak/doc.go)
+	cd test && SOAK_MINUTES=$(MINUTES) go test -v -count=1 -timeout 24h -run '^TestSoak$$' ./soak
+
 .PHONY: verify
 verify: ## Fail when generated or formatted files differ from what is committed
 	go mod verify

@@ -133,14 +133,14 @@ func (c *chaos) onReplicator(r *replicator) []disturbance {
 			if err != nil {
 				return err
 			}
-			pause(ctx, between(100*time.Millisecond, 4*time.Second)(rnd))
+			pause(ctx, between(100*time.Millisecond, 3*time.Second)(rnd))
 			return resume(p)
 		}},
 		{"replicator frozen and taken over", 7, func(ctx context.Context, rnd *rand.Rand) error {
 			if c.spare(r, rnd) {
 				return errSkipped
 			}
-			return r.supersede(ctx, between(time.Second, 6*time.Second)(rnd))
+			return r.supersede(ctx, between(500*time.Millisecond, 4*time.Second)(rnd))
 		}},
 		{"replicator killed, its bytes arrive later", 7, func(ctx context.Context, rnd *rand.Rand) error {
 			if c.spare(r, rnd) {

@@ -174,7 +174,7 @@ func soak(t *testing.T, s settings, p topology, binary string) {
 	c.run(second, t)
 	t.Logf("writers stop")
 	w.end()
-	finished := inSync(ctx, t, c, 3*time.Minute)
+	finished := inSync(ctx, t, c, 90*time.Second)
 	if finished {
 		after := settle(ctx, t, c)
 		leaks(rep, c, before, after)
@@ -255,7 +255,7 @@ func inSync(ctx context.Context, t *testing.T, c *chaos, timeout time.Duration) 
 func settle(ctx context.Context, t *testing.T, c *chaos) map[*process]resources {
 	t.Helper()
 	out := map[*process]resources{}
-	if !inSync(ctx, t, c, 3*time.Minute) {
+	if !inSync(ctx, t, c, 90*time.Second) {
 		return out
 	}
 	for _, r := range c.repls {
