@@ -31,6 +31,7 @@ type deleteOptions struct {
 	output  string
 	yes     bool
 	purge   bool
+	keep    bool
 	timeout time.Duration
 }
 
@@ -58,6 +59,8 @@ func NewDeleteCommand(o *Options) *cobra.Command {
 	flags.StringVarP(&d.output, "output", "o", "", "output format: json")
 	flags.BoolVarP(&d.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&d.purge, "purge", false, "remove the fence from the target as well")
+	flags.BoolVar(&d.keep, "keep-keys", false, "leave our keys in the target, for one that does not answer any more")
+	cmd.MarkFlagsMutuallyExclusive("purge", "keep-keys")
 	flags.DurationVar(&d.timeout, "timeout", 2*time.Minute, "how long to wait until everything is gone")
 	d.completeWith(cmd, "json")
 	return cmd
@@ -95,7 +98,7 @@ func (d *deleteOptions) run(ctx context.Context, name string) error {
 	}
 	progress := newProgress(d.ErrOut)
 	result, err := execute.Delete(ctx, session, execute.NewFinder(), execute.DeleteOptions{
-		Operation: operation, Purge: d.purge, Timeout: d.timeout, Progress: progress,
+		Operation: operation, Purge: d.purge, KeepKeys: d.keep, Timeout: d.timeout, Progress: progress,
 	})
 	progress.Close()
 	if err != nil && fault.ExitCode(err) != fault.CodePartial {

@@ -1,6 +1,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 type DeleteOptions struct {
 	Operation Operation
 	Purge     bool // the fence as well
+	KeepKeys  bool // leave every key of ours in the target
 	Timeout   time.Duration
 	Progress  Progress
 }
@@ -130,7 +132,7 @@ func (d *deleter) partial() error {
 	if joined := errors.Join(d.errs...); joined != nil {
 		err = fmt.Errorf("%s: %w", text, joined)
 	}
-	return fault.Wrap(fault.CodePartial, "mend the cause and run the same command again", err)
+	return fault.Wrap(fault.CodePartial, cmp.Or(fault.Remedy(err), "mend the cause and run the same command again"), err)
 }
 
 // unreachable names what cannot be removed because its site does not answer.
@@ -201,7 +203,7 @@ func waitNoPods(ctx context.Context, party *Party, pairName string) error {
 // While a replicator may still run, nothing is touched.
 func (d *deleter) keys(ctx context.Context) {
 	standby := d.session.Standby()
-	if standby.Err != nil || len(d.errs) > 0 {
+	if standby.Err != nil || len(d.errs) > 0 || d.opts.KeepKeys {
 		return
 	}
 	redis, err := d.openStandby(ctx, standby)
@@ -213,7 +215,7 @@ func (d *deleter) keys(ctx context.Context) {
 	case fault.ExitCode(err) == fault.CodeNotFound:
 		d.result.Notes = append(d.result.Notes, fmt.Sprintf("site %s: %v; so are the keys of the pair", standby.Site.Name, err))
 	default:
-		d.errs = append(d.errs, err)
+		d.errs = append(d.errs, fault.Wrap(fault.CodePartial, "mend the cause and run the same command again, or leave our keys there with --keep-keys", err))
 		d.result.Remains = append(d.result.Remains, fmt.Sprintf("site %s: keys redis-sync:{%s}:* in DB 0", standby.Site.Name, d.session.Name))
 	}
 }

@@ -84,16 +84,24 @@ func (c *Credentials) readTLS(ctx context.Context, party *Party, inst *topology.
 func (liveFinder) Preflight(ctx context.Context, source, target *Found, q PreflightQuestion) (*PreflightAnswer, error) {
 	result, err := preflight.Run(ctx, preflight.Input{
 		Source: preflightSide(source), Target: preflightSide(target),
-		Endpoints: preflightEndpoints(source, q.Endpoints), StaleKeys: string(q.StaleKeys), Established: q.Established,
+		Endpoints: preflightEndpoints(source, q.Endpoints), StaleKeys: chosenPolicy(q.StaleKeys), Established: q.Established,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &PreflightAnswer{
 		Findings: result.Findings,
-		Keys:     result.Source.Keys - result.Source.OwnKeys, Bytes: result.Source.DatasetBytes,
-		TargetKeys: result.Target.Keys - result.Target.OwnKeys,
+		Keys:     result.Source.Keys, Bytes: result.Source.DatasetBytes,
+		TargetKeys: result.Target.Keys,
 	}, nil
+}
+
+// chosenPolicy: who chose to refuse has not said what is to happen to keys.
+func chosenPolicy(policy pair.StaleKeysPolicy) string {
+	if policy == pair.StaleKeysRefuse {
+		return ""
+	}
+	return string(policy)
 }
 
 func (liveFinder) Reach(ctx context.Context, source, target *Found, endpoints []plan.Endpoint) ([]topology.Finding, error) {

@@ -2,6 +2,7 @@ package pair
 
 import (
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -155,4 +156,38 @@ func TestNames(t *testing.T) {
 	if got := ReplicatorName("dr1", "redis-b", 2); got != "dr1-to-redis-b-2" {
 		t.Errorf("name of a replicator: %s", got)
 	}
+}
+
+// The example is the documentation of the file: it has to be valid and to
+// show every key.
+func TestExampleShowsEveryKey(t *testing.T) {
+	text, err := os.ReadFile("../../manifests/examples/pair.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Default().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	var check func(t *testing.T, typ reflect.Type, path string)
+	check = func(t *testing.T, typ reflect.Type, path string) {
+		t.Helper()
+		typ = indirect(typ)
+		if typ.Kind() == reflect.Slice {
+			typ = indirect(typ.Elem())
+		}
+		if typ.Kind() != reflect.Struct || typ.PkgPath() != reflect.TypeFor[Pair]().PkgPath() {
+			return
+		}
+		for key, field := range jsonFields(typ) {
+			if !strings.Contains(string(text), key+":") {
+				t.Errorf("the example lacks %s", join(path, key))
+			}
+			check(t, field, join(path, key))
+		}
+	}
+	check(t, reflect.TypeFor[Pair](), "")
 }
