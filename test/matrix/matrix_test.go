@@ -200,7 +200,7 @@ func (p *pairing) copy(t *testing.T, src, dst *end, features []feature, o copyOp
 	if err := r.await(func(s wire.Status) bool { return s.Complete }); err != nil {
 		return nil, err
 	}
-	if diffs := p.compare(t, src, dst, 0); len(diffs) > 0 {
+	if diffs := p.compare(t, src, dst, measure{access: true}); len(diffs) > 0 {
 		return diffs, r.stop()
 	}
 	p.own.copyAgain(t, src)
@@ -227,24 +227,23 @@ func (p *pairing) copy(t *testing.T, src, dst *end, features []feature, o copyOp
 	if err := r.stop(); err != nil {
 		return nil, err
 	}
-	return p.compare(t, src, dst, 5*time.Second), nil
+	return p.compare(t, src, dst, measure{seen: 5 * time.Second}), nil
 }
 
 // compare reads both ends. What the target has as the source's own replica
 // has it is no difference: some commands are replicated by a form that says
 // less than what the master did.
-func (p *pairing) compare(t *testing.T, src, dst *end, seen time.Duration) []string {
+func (p *pairing) compare(t *testing.T, src, dst *end, m measure) []string {
 	t.Helper()
-	between := time.Duration(0)
 	if !src.has("PEXPIRETIME") || !dst.has("PEXPIRETIME") {
-		between = 2 * time.Second
+		m.between = 2 * time.Second
 	}
-	same := src.binary.Name == dst.binary.Name
+	m.digest = src.binary.Name == dst.binary.Name
 	source, target := contents(t, src), contents(t, dst)
-	if seen > 0 && len(source) == 0 {
+	if !m.access && len(source) == 0 {
 		t.Errorf("%s holds nothing: nothing was compared", src.name)
 	}
-	diffs := difference(source, target, same, between, seen)
+	diffs := difference(source, target, m)
 	if len(diffs) == 0 {
 		return nil
 	}
@@ -252,7 +251,7 @@ func (p *pairing) compare(t *testing.T, src, dst *end, seen time.Duration) []str
 	own := contents(t, p.own)
 	var rest []string
 	for _, d := range diffs {
-		if s, o := target[d.key], own[d.key]; s != nil && o != nil && len(o.differs(s, same, between, seen)) == 0 {
+		if s, o := target[d.key], own[d.key]; s != nil && o != nil && len(o.differs(s, m)) == 0 {
 			p.likeOwn = append(p.likeOwn, d.String())
 			continue
 		}

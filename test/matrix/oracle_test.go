@@ -17,16 +17,15 @@ import (
 
 // value is what typed reads say about one key.
 type value struct {
-	kind    string
-	lines   []string          // elements; in order where the type has one
-	attrs   map[string]string // compared where both servers have them
-	times   map[string]int64  // Unix ms, as attrs, within the tolerance
-	expire  int64             // Unix ms, -1 for none
-	fields  map[string]int64  // expiry of hash fields that have one
-	idle    int64             // seconds, -1 when unknown
-	freq    int64             // -1 when unknown
-	digest  string            // of the server's own DEBUG DIGEST-VALUE
-	exactly bool              // expire is what the server has, not computed
+	kind   string
+	lines  []string          // elements; in order where the type has one
+	attrs  map[string]string // compared where both servers have them
+	times  map[string]int64  // Unix ms, as attrs, within the tolerance
+	expire int64             // Unix ms, -1 for none
+	fields map[string]int64  // expiry of hash fields that have one
+	idle   int64             // seconds, -1 when unknown
+	freq   int64             // -1 when unknown
+	digest string            // of the server's own DEBUG DIGEST-VALUE
 }
 
 // contents reads every key of every database, our own keys left out.
@@ -58,7 +57,7 @@ func contents(t testing.TB, e *end) map[string]*value {
 	}
 	if e.has("FUNCTION") {
 		if f := functions(t, e); len(f) > 0 {
-			all["functions"] = &value{kind: "functions", lines: f, expire: -1, idle: -1, freq: -1, exactly: true}
+			all["functions"] = &value{kind: "functions", lines: f, expire: -1, idle: -1, freq: -1}
 		}
 	}
 	return all
@@ -135,14 +134,13 @@ func read(ctx context.Context, e *end, c redis.UniversalClient, key string) (*va
 func (v *value) readExpire(ctx context.Context, e *end, c redis.UniversalClient, key string) error {
 	if e.has("PEXPIRETIME") {
 		n, err := c.Do(ctx, "PEXPIRETIME", key).Int64()
-		v.expire, v.exactly = n, true
+		v.expire = n
 		return err
 	}
 	rest, err := c.Do(ctx, "PTTL", key).Int64()
 	if v.expire = rest; rest >= 0 {
 		v.expire = time.Now().UnixMilli() + rest
 	}
-	v.exactly = rest < 0
 	return err
 }
 
@@ -201,9 +199,16 @@ type diff struct{ key, text string }
 
 func (d diff) String() string { return d.key + " " + d.text }
 
-// difference says how two contents differ. between is how far deadlines may be apart where a server computed one from the rest of
-// the time; seen the same for the times of consumers.
-func difference(source, target map[string]*value, sameRelease bool, between, seen time.Duration) []diff {
+// measure says how exactly two contents are compared.
+type measure struct {
+	between time.Duration // deadlines may be so far apart
+	seen    time.Duration // the times of consumers too
+	access  bool          // idle times and access counters too
+	digest  bool          // both are of one release: DEBUG DIGEST-VALUE too
+}
+
+// difference says how two contents differ.
+func difference(source, target map[string]*value, m measure) []diff {
 	var diffs []diff
 	for k, s := range source {
 		d, ok := target[k]
@@ -211,7 +216,7 @@ func difference(source, target map[string]*value, sameRelease bool, between, see
 		case !ok:
 			diffs = append(diffs, diff{k, "is missing on the target"})
 		default:
-			for _, what := range s.differs(d, sameRelease, between, seen) {
+			for _, what := range s.differs(d, m) {
 				diffs = append(diffs, diff{k, "(" + s.kind + "): " + what})
 			}
 		}
@@ -225,7 +230,7 @@ func difference(source, target map[string]*value, sameRelease bool, between, see
 	return diffs
 }
 
-func (v *value) differs(o *value, sameRelease bool, between, seen time.Duration) []string {
+func (v *value) differs(o *value, m measure) []string {
 	var diffs []string
 	add := func(what string, a, b any) {
 		diffs = append(diffs, fmt.Sprintf("%s: source %.200q, target %.200q", what, fmt.Sprint(a), fmt.Sprint(b)))
@@ -250,11 +255,11 @@ func (v *value) differs(o *value, sameRelease bool, between, seen time.Duration)
 		}
 	}
 	for name, x := range v.times {
-		if y, ok := o.times[name]; ok && apart(x, y) > seen {
+		if y, ok := o.times[name]; ok && apart(x, y) > m.seen {
 			add(name, x, y)
 		}
 	}
-	if tolerance := between; v.expire != o.expire && ((v.expire < 0) != (o.expire < 0) || v.exactly && o.exactly && between == 0 || apart(v.expire, o.expire) > tolerance) {
+	if (v.expire < 0) != (o.expire < 0) || apart(v.expire, o.expire) > m.between {
 		add("expiry", v.expire, o.expire)
 	}
 	if len(v.fields) != len(o.fields) {
@@ -267,13 +272,13 @@ func (v *value) differs(o *value, sameRelease bool, between, seen time.Duration)
 			}
 		}
 	}
-	if v.idle >= 0 && o.idle >= 0 && apart(1000*v.idle, 1000*o.idle) > 10*time.Second {
+	if m.access && v.idle >= 0 && o.idle >= 0 && apart(1000*v.idle, 1000*o.idle) > 10*time.Second {
 		add("idle time", v.idle, o.idle)
 	}
-	if v.freq >= 0 && o.freq >= 0 && max(v.freq-o.freq, o.freq-v.freq) > 10 {
+	if m.access && v.freq >= 0 && o.freq >= 0 && max(v.freq-o.freq, o.freq-v.freq) > 10 {
 		add("access frequency", v.freq, o.freq)
 	}
-	if sameRelease && len(diffs) == 0 && v.digest != o.digest {
+	if m.digest && len(diffs) == 0 && v.digest != o.digest {
 		add("DEBUG DIGEST-VALUE", v.digest, o.digest)
 	}
 	return diffs
