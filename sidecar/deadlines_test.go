@@ -2,8 +2,11 @@ package sidecar_test
 
 import (
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 )
 
 // TestDeadlineDuringCopy: a key whose time runs out while the snapshot is
@@ -50,4 +53,81 @@ func TestDeadlineDuringCopy(t *testing.T) {
 			r.finish(t)
 		})
 	}
+}
+
+// TestDeadlineWhileAway: the target lets keys expire while no replicator runs,
+// and the source has kept them alive. They come back, with what happened to
+// them since.
+func TestDeadlineWhileAway(t *testing.T) {
+	for name, target := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
+		t.Run(name, func(t *testing.T) {
+			src := testredis.Start(t, debugArgs()...)
+			dst := target(t)
+			fence(t, dst)
+			l := link{slots: "0-16383", sources: []string{src.Addr}, target: dst.target}
+			r := start(t, l)
+			r.waitInSync(t)
+			for i := range 20 {
+				n := strconv.Itoa(i)
+				src.Do(t, "RPUSH", "l"+n, "a", "b")
+				src.Do(t, "PEXPIRE", "l"+n, "1500")
+				src.Do(t, "SET", "s"+n, "v", "PX", "1500")
+			}
+			testredis.Eventually(t, 10*time.Second, "the keys to come", func() bool {
+				s := r.Status().Get()
+				return s.InSync && len(contents(t, dst.masters...)) == 40
+			})
+			r.finish(t)
+			for i := range 20 {
+				n := strconv.Itoa(i)
+				src.Do(t, "PERSIST", "l"+n)
+				src.Do(t, "GETEX", "s"+n, "EX", "3600")
+				src.Do(t, "RPUSH", "l"+n, "c")
+				src.Do(t, "APPEND", "s"+n, "w")
+			}
+			testredis.Eventually(t, 10*time.Second, "the target to let the keys expire", func() bool {
+				return len(contents(t, dst.masters...)) == 0
+			})
+			r = start(t, l)
+			r.waitInSync(t)
+			for i := range 20 {
+				src.Do(t, "RPUSH", "l"+strconv.Itoa(i), "d")
+			}
+			testredis.Eventually(t, 10*time.Second, "the last writes", func() bool {
+				s := r.Status().Get()
+				return s.InSync && s.AppliedOffset == s.Source.MasterOffset
+			})
+			compare(t, contents(t, src), contents(t, dst.masters...))
+			if s := r.Status().Get(); s.FullSync.Count != 0 {
+				t.Errorf("%d full copies", s.FullSync.Count)
+			}
+			r.finish(t)
+		})
+	}
+}
+
+// TestInSyncAfterLostBytes: a promoted replica has fewer bytes than the master
+// that is gone had; the lag is not measured against the lost ones for ever.
+func TestInSyncAfterLostBytes(t *testing.T) {
+	a := testredis.Start(t, debugArgs()...)
+	b := testredis.StartReplica(t, a, debugArgs()...)
+	dst := testredis.Start(t, debugArgs()...)
+	fence(t, dst)
+	a.Do(t, "SET", "k", "v")
+	r := start(t, link{slots: "0-16383", sources: []string{a.Addr, b.Addr}, target: "address = " + strconv.Quote(dst.Addr)})
+	r.waitInSync(t)
+	b.Signal(t, syscall.SIGSTOP)
+	for i := range 2000 {
+		a.Do(t, "SET", "lost"+strconv.Itoa(i), "v")
+	}
+	time.Sleep(1200 * time.Millisecond) // the watcher sees the master's offset
+	a.Kill()
+	b.Signal(t, syscall.SIGCONT)
+	b.Do(t, "REPLICAOF", "NO", "ONE")
+	testredis.Eventually(t, 40*time.Second, "to be in sync with the promoted one", func() bool {
+		s := r.Status().Get()
+		return s.InSync && s.Source.Address == b.Addr
+	})
+	compare(t, contents(t, b), contents(t, dst))
+	r.finish(t)
 }

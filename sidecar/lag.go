@@ -19,6 +19,9 @@ const (
 	// stalled is how long an attached replica may give nothing while its
 	// master moves on.
 	stalled = 10 * time.Second
+	// leaveMasterAfter is how often a session with a master looks for a
+	// replica to go on with.
+	leaveMasterAfter = 10 * time.Second
 )
 
 // sample is the shard master's offset at a time.
@@ -38,6 +41,8 @@ type watcher struct {
 	goodSince time.Time
 	moved     time.Time // when bytes last came
 	received  int64
+	history   int64
+	onMaster  time.Time // since when a session is attached to a master
 }
 
 // watchMaster runs until ctx ends.
@@ -66,6 +71,11 @@ func (w *watcher) close() {
 func (w *watcher) look(ctx context.Context) {
 	if offset, ok := w.ask(ctx); ok {
 		now := time.Now()
+		// Offsets of another history (a full copy, a promotion that lost
+		// bytes) say nothing about this one.
+		if gen := w.r.history.Load(); gen != w.history || offset < w.last.offset {
+			w.samples, w.history = nil, gen
+		}
 		w.last = sample{now, offset}
 		if n := len(w.samples); n == 0 || w.samples[n-1].offset < offset {
 			w.samples = append(w.samples, w.last)
@@ -79,6 +89,7 @@ func (w *watcher) look(ctx context.Context) {
 	}
 	w.judge()
 	w.notice()
+	w.leaveMaster(ctx)
 }
 
 // ask reads the master's offset; false when there is no master to ask now.
@@ -137,9 +148,37 @@ func (w *watcher) findMaster(ctx context.Context) {
 	if w.r.cfg.Link == nil {
 		want = nil
 	}
-	if _, m, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, want); err == nil && m != nil {
+	if _, m, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, want, psync.Position{}); err == nil && m != nil {
 		w.r.master.Store(m)
 	}
+}
+
+// leaveMaster ends a session with a master once a replica of it can go on
+// with the stream: Sentinel and operators count who follows a master.
+func (w *watcher) leaveMaster(ctx context.Context) {
+	sess := w.r.session.Load()
+	if sess == nil || sess.Node.Role != "master" || len(w.r.cfg.SourceAddrs) < 2 || w.r.st.Get().FullSync.Running {
+		w.onMaster = time.Time{}
+		return
+	}
+	if w.onMaster.IsZero() {
+		w.onMaster = time.Now()
+	}
+	if time.Since(w.onMaster) < leaveMasterAfter {
+		return
+	}
+	w.onMaster = time.Time{}
+	want := w.r.slots
+	if w.r.cfg.Link == nil {
+		want = nil
+	}
+	pos := psync.Position{ReplID: sess.Node.ReplID, Offset: w.r.applied.Load()}
+	nodes, _, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, want, pos)
+	if err != nil || nodes[0].Role != "slave" || !nodes[0].CanContinue(pos) {
+		return
+	}
+	w.r.log.Info("leaving the master for its replica", "master", sess.Node.Addr, "replica", nodes[0].Addr)
+	_ = sess.Close()
 }
 
 // judge works out the lag and whether the shard is in sync.

@@ -51,14 +51,16 @@ type Replicator struct {
 	received atomic.Int64 // offset read from the source's socket
 	applied  atomic.Int64
 	seen     atomic.Pointer[fence.Seen]
+	history  atomic.Int64 // counts the histories that offsets belonged to
 	session  atomic.Pointer[psync.Session]
 	waker    atomic.Pointer[spool.Spool]
 	holding  atomic.Bool // deadlines are held back
 	held     deadlines
 	moved    atomic.Pointer[psync.SlotsMovingError]
-	copiedAt time.Time // when the snapshot was written
-	full     bool      // the target is not a complete copy
-	why      string    // of the next full copy
+	missing  []apply.Missing // keys to be fetched from the source again
+	copiedAt time.Time       // when the snapshot was written
+	full     bool            // the target is not a complete copy
+	why      string          // of the next full copy
 }
 
 // New prepares a replicator; nothing is connected yet.
@@ -344,20 +346,20 @@ func (r *Replicator) attachOnce(ctx context.Context, pos psync.Position) (*psync
 	if r.cfg.Link == nil {
 		want = nil
 	}
-	nodes, master, err := psync.Choose(ctx, r.cfg.SourceAddrs, r.cfg.Source, want)
+	nodes, master, err := psync.Choose(ctx, r.cfg.SourceAddrs, r.cfg.Source, want, pos)
 	if err != nil {
 		return nil, err
 	}
 	if master != nil {
 		r.master.Store(master)
 	}
-	if pos.Zero() {
-		pos = psync.Position{}
-	}
 	var errs []error
 	for _, n := range nodes {
 		s, err := psync.Attach(ctx, n, r.cfg.Source, pos, r.cfg.SyncFile.Source.ElastiCachePsync)
 		if err == nil {
+			if s.Full && !pos.Zero() {
+				r.why = fmt.Sprintf("%s did not grant a partial resync from %s:%d (its backlog begins at %d)", n.Addr, pos.ReplID, pos.Offset, s.Node.FirstByte)
+			}
 			r.session.Store(s)
 			return s, nil
 		}

@@ -29,6 +29,9 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 		}
 	}
 	r.received.Store(sess.Pos.Offset)
+	if sess.Full {
+		r.history.Add(1)
+	}
 	sp := spool.New(r.dir, r.cfg.Advanced.SpoolMemory, r.cfg.Advanced.SpoolDisk)
 	defer sp.Abort()
 	left, err := sess.Conn.W.Next(sess.Conn.W.Buffered())

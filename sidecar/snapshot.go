@@ -26,6 +26,7 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 	began := time.Now()
 	r.full = true
 	r.held.reset()
+	r.missing = nil
 	set, err := r.prepare(ctx, sess, established)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
@@ -56,6 +57,9 @@ type streaming struct {
 	inMulti bool
 	saved   int // database selected when the transaction began
 
+	fetch   *conn.Conn // to the source, for values
+	pending []fetched  // in the order of their offsets
+
 	commands, bytes int64
 }
 
@@ -80,9 +84,15 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 			in.streamFrom.Add(1)
 		}
 	}
+	defer s.closeFetch()
 	in.dry = func() error {
 		if err := s.flush(true); err != nil {
 			return err
+		}
+		if !s.inMulti {
+			if err := s.putFetched(r.w.Applied().Offset); err != nil {
+				return err
+			}
 		}
 		if !s.inMulti && r.held.any() && r.caughtUp() {
 			return r.release(ctx)
@@ -144,7 +154,7 @@ func (s *streaming) flush(wait bool) error {
 		})
 		s.commands, s.bytes = 0, 0
 	}
-	return nil
+	return s.fetchMissing()
 }
 
 // position is the place after the command just read.
@@ -154,6 +164,16 @@ func (s *streaming) position() psync.Position {
 
 func (s *streaming) command(c *resp.Command) error {
 	s.bytes += int64(len(c.Raw))
+	if len(s.pending) > 0 && !s.inMulti {
+		if at := s.position().Offset - int64(len(c.Raw)); s.pending[0].offset <= at {
+			if err := s.flush(true); err != nil {
+				return err
+			}
+			if err := s.putFetched(at); err != nil {
+				return err
+			}
+		}
+	}
 	switch class := route.ClassOf(c.Args[0]); class {
 	case route.ClassSelect:
 		return s.selectDB(c)

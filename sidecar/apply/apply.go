@@ -71,6 +71,10 @@ type Writer interface {
 	Full() bool
 	// Flush sends the open batch; with wait it returns when the target has it.
 	Flush(ctx context.Context, wait bool) error
+	// Missing returns, once, the keys that a deadline was set on or taken from
+	// and that the target did not have: it let them expire before the stream
+	// could say that they live on.
+	Missing() []Missing
 	// Applied is the position up to which the target has everything.
 	Applied() psync.Position
 
@@ -81,6 +85,19 @@ type Writer interface {
 // acknowledged (its own failover): the stream has to be read again from its
 // checkpoint, which Take returns.
 var ErrRewound = errors.New("the target lost acknowledged writes in a failover; reading again from its checkpoint")
+
+// Missing is a key that the target let expire too early.
+type Missing struct {
+	DB  int
+	Key string
+}
+
+// deadline reports whether a command sets or takes away the deadline of a
+// key: what EXPIRE, GETEX and PERSIST turn into in a stream.
+func deadline(args [][]byte) bool {
+	return len(args) > 1 && (route.EqualFold(args[0], "pexpireat") || route.EqualFold(args[0], "persist") ||
+		route.EqualFold(args[0], "expireat") || route.EqualFold(args[0], "pexpire") || route.EqualFold(args[0], "expire"))
+}
 
 // DataError says that the target refused a command for what it is. The copy
 // has diverged; nothing is written after it.

@@ -42,6 +42,7 @@ type Cluster struct {
 	advanced  time.Time      // when the frontiers were last written
 	recorded  int64          // what they say
 	force     bool
+	missing   []Missing
 	saved     []batchMark
 	savedNow  psync.Position
 	keys      []int

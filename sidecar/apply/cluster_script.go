@@ -14,29 +14,34 @@ import (
 // batchScript runs a batch and moves the frontier. It has no shebang, so keys
 // of any slot of the node may be touched (scripting compatibility since 7.0;
 // the only rule before). When a command fails, the frontier moves to the one
-// before it, and the index of the failed command is returned with its error.
+// before it.
 //
-// ARGV: the field that is moved, then per command: number of arguments, the
-// offset after it, the arguments.
+// ARGV: the field that is moved, then per command: number of arguments
+// (negative: a deadline is set or taken away), the offset after it, the
+// arguments. The answer is 0; or {"", indices of deadlines that found no
+// key...}; or the same beginning with {error, index of the failed command}.
 const batchScript = `local i,n,k,last=2,#ARGV,1,false
 local f=ARGV[1]
-local function move()
-if last then
-redis.call('HSET',KEYS[1],f,last)
-end
-end
+local out={''}
+local function move() if last then redis.call('HSET',KEYS[1],f,last) end end
 while i<=n do
 local c=tonumber(ARGV[i])
+local d=c<0
+if d then c=-c end
 local r=redis.pcall(unpack(ARGV,i+2,i+1+c))
+if d and r==0 then out[#out+1]=k end
 if type(r)=='table' and r.err and r.err~='ERR no such key' then
 move()
-return {k,r.err}
+out[1]=r.err
+table.insert(out,2,k)
+return out
 end
 last=ARGV[i+1]
 i=i+2+c
 k=k+1
 end
 move()
+if #out>1 then return out end
 return 0`
 
 // unpackLimit is how many arguments a script can hand to one command (Lua's
@@ -67,7 +72,11 @@ func (t *Cluster) scriptHead(dst []byte, args int, n *clusterNode, field string)
 }
 
 func appendScripted(dst []byte, c *nodeCommand, raw []byte) []byte {
-	dst = appendNumber(dst, int64(c.argc))
+	argc := int64(c.argc)
+	if c.deadline {
+		argc = -argc
+	}
+	dst = appendNumber(dst, argc)
 	dst = appendNumber(dst, c.mark)
 	return append(dst, raw[c.body:c.to]...)
 }
@@ -85,17 +94,33 @@ func appendNumber(dst []byte, n int64) []byte {
 	return appendBulk(dst, string(strconv.AppendInt(digits[:0], n, 10)))
 }
 
-// scriptFailure reads {index, error} and returns the number of commands that
-// ran before it.
-func scriptFailure(r *resp.Reply, n int) (at int, err error) {
-	if r.Kind != '*' || len(r.Elems) != 2 || r.Elems[0].Int < 1 || r.Elems[0].Int > int64(n) {
-		return 0, &resp.ReadError{Err: fmt.Errorf("%w: the answer to a batch is neither 0 nor {index, error}", resp.ErrProtocol)}
+// scriptError is the command at which a batch ended.
+type scriptError struct {
+	at  int // commands that ran before it
+	err error
+}
+
+// scriptAnswer reads what batchScript returns, for a batch of n commands.
+func scriptAnswer(r *resp.Reply, n int) (failed *scriptError, missing []int, err error) {
+	bad := &resp.ReadError{Err: fmt.Errorf("%w: the answer to a batch is not what its script returns", resp.ErrProtocol)}
+	if r.Kind != '*' || len(r.Elems) < 2 || r.Elems[0].Kind != '$' {
+		return nil, nil, bad
 	}
-	server := resp.NewServerError(r.Elems[1].Text)
+	for _, e := range r.Elems[1:] {
+		if e.Kind != ':' || e.Int < 1 || e.Int > int64(n) {
+			return nil, nil, bad
+		}
+		missing = append(missing, int(e.Int)-1)
+	}
+	text := r.Elems[0].Text
+	if text == "" {
+		return nil, missing, nil
+	}
+	server := resp.NewServerError(text)
 	if strings.Contains(server.Text, "non local key") {
 		server = &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
 	}
-	return int(r.Elems[0].Int) - 1, server
+	return &scriptError{missing[0], server}, missing[1:], nil
 }
 
 // resolve applies commands one at a time, in the order of the stream,
@@ -198,11 +223,20 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 	if r.Kind == ':' {
 		return nil
 	}
-	_, err = scriptFailure(&r, 1)
-	if !transient(err) {
-		return dataError(c.raw, 0, err)
+	failed, missing, err := scriptAnswer(&r, 1)
+	if err != nil {
+		return err
 	}
-	return err
+	if len(missing) > 0 {
+		t.missing = append(t.missing, Missing{Key: c.key})
+	}
+	if failed == nil {
+		return nil
+	}
+	if !transient(failed.err) {
+		return dataError(c.raw, 0, failed.err)
+	}
+	return failed.err
 }
 
 func transientServer(err error) bool { return err != nil && transient(err) }

@@ -32,7 +32,8 @@ type nodeCommand struct {
 	end            int64  // offset after it
 	mark           int64  // the frontier when it has run: end, except for parts of a split command
 	key            string // only of loose commands
-	direct         bool   // a script of the source, which a script cannot run
+	deadline       bool
+	direct         bool // a script of the source, which a script cannot run
 }
 
 // batchMark is the size of a batch at Save.
@@ -95,6 +96,13 @@ func (t *Cluster) Full() bool {
 		}
 	}
 	return false
+}
+
+// Missing returns the keys that were to have a deadline and are not there.
+func (t *Cluster) Missing() []Missing {
+	m := t.missing
+	t.missing = nil
+	return m
 }
 
 // Applied is the position up to which every node has everything.
@@ -223,6 +231,7 @@ func (t *Cluster) add(ctx context.Context, raw []byte, args [][]byte, slot int, 
 	b.raw = append(b.raw, raw...)
 	cmd.from, cmd.body, cmd.to = at, at+cmd.body, at+cmd.to
 	b.cmds = append(b.cmds, cmd)
+	b.cmds[len(b.cmds)-1].deadline = deadline(args)
 	b.plain = b.plain && repeatable(args)
 	return nil
 }
@@ -351,7 +360,18 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 		n.moved(b.cmds[0].slot, b.cmds[len(b.cmds)-1].mark)
 		return nil, nil
 	}
-	at, err := scriptFailure(&r, len(b.cmds))
+	failed, missing, err := scriptAnswer(&r, len(b.cmds))
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range missing {
+		t.missing = append(t.missing, Missing{Key: b.take(i).key})
+	}
+	if failed == nil {
+		n.moved(b.cmds[0].slot, b.cmds[len(b.cmds)-1].mark)
+		return nil, nil
+	}
+	at, err := failed.at, failed.err
 	if at > 0 {
 		n.moved(b.cmds[at-1].slot, b.cmds[at-1].mark)
 	}
@@ -401,6 +421,7 @@ func (b *nodeBatch) take(i int) looseCommand {
 func newLoose(c nodeCommand, raw []byte) looseCommand {
 	l := looseCommand{c, append([]byte(nil), raw...)}
 	args := parseArgs(l.raw)
+	l.deadline = deadline(args)
 	if keys, err := route.Keys(nil, args); err == nil && len(keys) > 0 {
 		l.key = string(args[keys[0]])
 	} else if len(args) > 1 {

@@ -269,10 +269,16 @@ func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position, held b
 	return nil
 }
 
-// releaseScript takes the hold off a deadline, exactly: the clock stands
-// still in a script. A deadline that the stream has set since is not held.
+// releaseScript takes the hold off a deadline; servers before 7.0 have no
+// PEXPIRETIME, and there it may be off by the millisecond in between. Held
+// deadlines were at most an hour ahead, and are not left for a week; one that
+// the stream has set since is none.
 const releaseScript = `local t=redis.call('PTTL',KEYS[1]) local h=tonumber(ARGV[1])
-if t>h/2 then redis.call('PEXPIRE',KEYS[1],string.format('%.0f',t-h)) end return 0`
+if t<h-604800000 or t>h+3600000 then return 0 end
+local e=redis.pcall('PEXPIRETIME',KEYS[1])
+if type(e)=='number' then redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',e-h))
+else redis.call('PEXPIRE',KEYS[1],string.format('%.0f',t-h)) end
+return 0`
 
 func appendRelease(dst []byte, key []byte) []byte {
 	return resp.AppendCommand(dst, "EVAL", releaseScript, "1", string(key), strconv.Itoa(wire.HeldMillis))

@@ -33,6 +33,7 @@ type Standalone struct {
 	// Stream: the batch being filled, and the one whose EXEC was sent.
 	cur, prev *batch
 	free      []*batch // used batches, to be filled again
+	missing   []Missing
 	committed psync.Position
 	passed    psync.Position // read, and nothing before it is outstanding
 	lastCkpt  time.Time

@@ -24,11 +24,21 @@ type batch struct {
 	end   psync.Position
 	data  bool
 	saved savepoint
+	// deadlines are the commands of which the answer 0 means that the key is
+	// not there.
+	deadlines []watched
+}
+
+// watched is the index of a command in its batch, and its key.
+type watched struct {
+	index int
+	Missing
 }
 
 // savepoint is a batch before a transaction of the source began.
 type savepoint struct {
 	size, n, db int
+	deadlines   int
 	end         psync.Position
 	data        bool
 }
@@ -40,6 +50,7 @@ var (
 
 func (b *batch) reset() {
 	b.buf, b.tail, b.n, b.db, b.data = append(b.buf[:0], multiCommand...), b.tail[:0], 0, 0, false
+	b.deadlines = b.deadlines[:0]
 	if cap(b.buf) > 4*BatchBytes { // a large value went through; do not keep its room
 		b.buf = append(make([]byte, 0, BatchBytes), multiCommand...)
 	}
@@ -68,13 +79,14 @@ func (s *Standalone) newBatch() *batch {
 // Save remembers the open batch.
 func (s *Standalone) Save() {
 	b := s.cur
-	b.saved = savepoint{len(b.buf), b.n, b.db, b.end, b.data}
+	b.saved = savepoint{len(b.buf), b.n, b.db, len(b.deadlines), b.end, b.data}
 }
 
 // Rollback returns to what Save remembered.
 func (s *Standalone) Rollback() {
 	b := s.cur
 	b.buf, b.n, b.db, b.end, b.data = b.buf[:b.saved.size], b.saved.n, b.saved.db, b.saved.end, b.saved.data
+	b.deadlines = b.deadlines[:b.saved.deadlines]
 }
 
 // Write adds one command to the open batch.
@@ -84,6 +96,9 @@ func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync
 		b.buf = resp.AppendCommand(b.buf, "SELECT", strconv.Itoa(db))
 		b.db = db
 		b.n++
+	}
+	if deadline(c.Args) {
+		b.deadlines = append(b.deadlines, watched{b.n, Missing{db, string(c.Args[1])}})
 	}
 	b.buf = append(b.buf, c.Raw...)
 	b.n++
@@ -103,6 +118,13 @@ func (s *Standalone) Pass(end psync.Position) {
 // Full reports whether the open batch should be flushed.
 func (s *Standalone) Full() bool {
 	return len(s.cur.buf) >= BatchBytes || s.cur.n >= s.o.BatchCount
+}
+
+// Missing returns the keys that were to have a deadline and are not there.
+func (s *Standalone) Missing() []Missing {
+	m := s.missing
+	s.missing = nil
+	return m
 }
 
 // Applied is the position up to which the target has everything.
@@ -195,6 +217,9 @@ func (s *Standalone) await(ctx context.Context) error {
 		case !ck.Usable() || ck.Pos.ReplID != s.committed.ReplID && ck.Pos.ReplID != b.end.ReplID || ck.Pos.Offset < b.start:
 			return ErrRewound
 		case ck.Pos.Offset == b.end.Offset: // it was applied, the answer got lost
+			for _, d := range b.deadlines {
+				s.missing = append(s.missing, d.Missing)
+			}
 		case ck.Pos.Offset == b.start:
 			if _, err = s.c.Write(b.buf); err == nil {
 				err = s.readBatch(b)
@@ -280,7 +305,22 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 	if n != b.n {
 		return nil, -1, &resp.ReadError{Err: fmt.Errorf("%w: EXEC of %d commands answered with %d replies", resp.ErrProtocol, b.n, n)}
 	}
+	watch := b.deadlines
 	for i := range n {
+		if len(watch) > 0 && watch[0].index == i {
+			r, err := resp.ReadReply(s.c.W)
+			if err != nil {
+				return nil, -1, &resp.ReadError{Err: err}
+			}
+			if r.Kind == ':' && r.Int == 0 {
+				s.missing = append(s.missing, watch[0].Missing)
+			}
+			if err := r.Err(); err != nil && execErr == nil && !harmless(err, nil) {
+				execErr, first = err, i
+			}
+			watch = watch[1:]
+			continue
+		}
 		err := resp.SkipReply(s.c.W)
 		if err == nil {
 			continue

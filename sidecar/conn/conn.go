@@ -190,13 +190,18 @@ func (c *Conn) Info(section string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Fields(r.Text), nil
+}
+
+// Fields reads the text of INFO.
+func Fields(text string) map[string]string {
 	fields := map[string]string{}
-	for line := range strings.Lines(r.Text) {
+	for line := range strings.Lines(text) {
 		if k, v, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
 			fields[k] = v
 		}
 	}
-	return fields, nil
+	return fields
 }
 
 // Role returns the first word of ROLE and, for a replica, whether its link to

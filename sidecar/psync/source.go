@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 	"strconv"
 	"sync"
 
@@ -22,6 +23,9 @@ type Node struct {
 	LinkUp     bool   // of a replica to its master
 	Offset     int64  // master_repl_offset
 	ReplID     string
+	ReplID2    string // of the history before its promotion
+	SecondOff  int64  // up to which ReplID2 is valid
+	FirstByte  int64  // of its backlog
 	Version    string
 	RunID      string
 	Valkey     bool
@@ -56,6 +60,13 @@ func (n *Node) ask(c *conn.Conn) error {
 	n.ReplID = info["master_replid"]
 	if n.Offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64); err != nil {
 		return fmt.Errorf("INFO replication at %s: master_repl_offset: %w", n.Addr, err)
+	}
+	n.ReplID2 = info["master_replid2"]
+	// Absent in a server that is not what it says, and then nothing continues.
+	n.SecondOff, _ = strconv.ParseInt(info["second_repl_offset"], 10, 64)
+	n.FirstByte = -1
+	if info["repl_backlog_active"] == "1" {
+		n.FirstByte, _ = strconv.ParseInt(info["repl_backlog_first_byte_offset"], 10, 64)
 	}
 	if n.Role == "slave" {
 		n.MasterAddr = info["master_host"] + ":" + info["master_port"]
@@ -107,6 +118,16 @@ func (n *Node) readClusterNodes(text string) error {
 	return nil
 }
 
+// CanContinue reports whether the node would grant a partial resync from a
+// position (replication.c, masterTryPartialResynchronization).
+func (n *Node) CanContinue(pos Position) bool {
+	next := pos.Offset + 1
+	if pos.Zero() || n.FirstByte < 0 || next < n.FirstByte || next > n.Offset+1 {
+		return false
+	}
+	return pos.ReplID == n.ReplID || pos.ReplID == n.ReplID2 && next <= n.SecondOff
+}
+
 // ErrNoSource is wrapped when no candidate can serve the stream now.
 var ErrNoSource = errors.New("no pod of the source can serve this shard now")
 
@@ -143,11 +164,12 @@ func Settled(c *conn.Conn, want route.SlotSet) error {
 }
 
 // Choose probes all candidates and returns them in the order in which they
-// should be tried: replicas of the shard whose link is up and that are near
-// the master, then its master. A client of a master counts as its replica for
+// should be tried: first those that can continue from pos, and among them and
+// the others replicas of the shard whose link is up and that are near the
+// master, then its master. A client of a master counts as its replica for
 // Sentinel and for the operators, with bad results, so a master comes last.
 // want is nil when any shard is right (no [link]).
-func Choose(ctx context.Context, addrs []string, o conn.Options, want route.SlotSet) (ordered []Node, master *Node, err error) {
+func Choose(ctx context.Context, addrs []string, o conn.Options, want route.SlotSet, pos Position) (ordered []Node, master *Node, err error) {
 	nodes := ProbeAll(ctx, addrs, o)
 	var errs []error
 	var changed *SlotsChangedError
@@ -187,6 +209,7 @@ func Choose(ctx context.Context, addrs []string, o conn.Options, want route.Slot
 		}
 	}
 	ordered = append(ordered, masters...)
+	sort.SliceStable(ordered, func(i, k int) bool { return ordered[i].CanContinue(pos) && !ordered[k].CanContinue(pos) })
 	if len(ordered) == 0 {
 		if changed != nil {
 			return nil, nil, changed
