@@ -58,13 +58,17 @@ func (r *report) refuse(code string) {
 var (
 	reasonText = regexp.MustCompile(`reason="([^"]*)"`)
 	addrText   = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+:\d+(->\d+\.\d+\.\d+\.\d+:\d+)?`)
+	idText     = regexp.MustCompile(`\b[0-9a-f]{40}\b`)
 	numberText = regexp.MustCompile(`\b\d+\b`)
 )
 
 // plain takes addresses and numbers out of a text, so that equal reasons are
 // counted together.
 func plain(text string) string {
+	text, _, _ = strings.Cut(text, "\n") // of several causes the first
+	text, _, _ = strings.Cut(text, `\n`)
 	text = addrText.ReplaceAllString(text, "A")
+	text = idText.ReplaceAllString(text, "ID")
 	text = numberText.ReplaceAllString(text, "N")
 	if len(text) > 160 {
 		text = text[:160] + "..."
