@@ -47,7 +47,8 @@ type applier struct {
 	changes []plan.Change
 	result  *ApplyResult
 
-	created   []created // in this run, to be undone when the source turns out unreachable
+	before    []ReplicatorState // of an established pair
+	created   []created         // in this run, to be undone when the source turns out unreachable
 	checksums []string
 }
 
@@ -69,6 +70,12 @@ func Apply(ctx context.Context, w *World, finder Finder, changes []plan.Change, 
 	}
 	if err := w.makeSalts(); err != nil {
 		return nil, err
+	}
+	if w.Established {
+		var err error
+		if a.before, err = a.readReplicators(ctx); err != nil {
+			return nil, err
+		}
 	}
 	redis, err := finder.Redis(ctx, w.Target)
 	if err != nil {
@@ -222,19 +229,34 @@ func (a *applier) wait(ctx context.Context) error {
 	name := "wait until site " + target.Site.Name + " is in sync"
 	a.opts.Progress.StepStarted(name)
 	start := time.Now()
-	states, err := WaitInSync(ctx, target.Site.Name, a.checksums, a.opts.Timeout, a.opts.Progress,
-		func(ctx context.Context) ([]ReplicatorState, error) {
-			return Replicators(ctx, target.Cluster, target.Site.Namespace, a.world.Session.Name, target.Site.Name, a.world.Link.Shards)
-		})
+	states, err := WaitInSync(ctx, target.Site.Name, a.checksums, a.opts.Timeout, a.opts.Progress, a.readReplicators)
 	a.opts.Progress.StepEnded(name, err, time.Since(start))
 	a.result.Replicators = states
-	for _, state := range states {
-		if state.Status != nil {
-			a.result.Keys += state.Status.FullSync.Keys
-			a.result.Bytes += state.Status.FullSync.Bytes
-		}
-	}
+	a.countCopied(states)
 	return a.conclude(ctx, err)
+}
+
+// countCopied adds up the full copies of this run. A replicator that had its
+// copy before has made it for another apply.
+func (a *applier) countCopied(states []ReplicatorState) {
+	for i, state := range states {
+		if state.Status == nil {
+			continue
+		}
+		if i < len(a.before) {
+			if old := a.before[i]; old.Pod == state.Pod && old.Status != nil && old.Status.FullSync.Count == state.Status.FullSync.Count {
+				continue
+			}
+		}
+		a.result.Keys += state.Status.FullSync.Keys
+		a.result.Bytes += state.Status.FullSync.Bytes
+	}
+}
+
+// readReplicators looks at the replicators of this link.
+func (a *applier) readReplicators(ctx context.Context) ([]ReplicatorState, error) {
+	target := a.world.Target.Party
+	return Replicators(ctx, target.Cluster, target.Site.Namespace, a.world.Session.Name, target.Site.Name, a.world.Link.Shards)
 }
 
 func (a *applier) conclude(ctx context.Context, waitErr error) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
@@ -61,11 +62,13 @@ func WaitInSync(ctx context.Context, site string, checksums []string, timeout ti
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	var states []ReplicatorState
+	var silence error // of the API server, when it was asked last
 	for {
 		now, err := read(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !kube.IsUnreachable(err) {
 			return states, err
 		}
+		silence = err
 		if err == nil {
 			states = now
 			done, err := judge(site, checksums, states, progress)
@@ -78,7 +81,7 @@ func WaitInSync(ctx context.Context, site string, checksums []string, timeout ti
 			return states, fault.Wrap(fault.CodeInterrupted, "the replicators go on by themselves: look at status, or run the same command again to wait",
 				fmt.Errorf("stopped waiting for the replicators: %w", context.Cause(ctx)))
 		case <-deadline.C:
-			return states, timedOut(site, timeout, states)
+			return states, errors.Join(timedOut(site, timeout, states), silence)
 		case <-tick.C:
 		}
 	}

@@ -61,7 +61,7 @@ func TestWaitInSync(t *testing.T) {
 		"stopped":                   {rounds([]ReplicatorState{state(0, inSync()), failed}), fault.CodeError, "replicator d: type 99"},
 		"the old pod is in sync":    {rounds([]ReplicatorState{state(0, inSync()), oldPod}), fault.CodeTimeout, ""},
 		"the old pod had failed":    {rounds([]ReplicatorState{state(0, inSync()), oldFailed}, both), 0, ""},
-		"the site does not answer":  {func(context.Context) ([]ReplicatorState, error) { return nil, errors.New("no answer") }, fault.CodeError, "no answer"},
+		"the site refuses":          {func(context.Context) ([]ReplicatorState, error) { return nil, errors.New("no answer") }, fault.CodeError, "no answer"},
 		"in sync but another fails": {rounds([]ReplicatorState{failed, state(1, inSync())}), fault.CodeError, "type 99"},
 	} {
 		t.Run(name, func(t *testing.T) {
