@@ -303,8 +303,7 @@ func (c *chaos) onSide(s *side) []disturbance {
 				}
 			}
 			r := replicas[rnd.IntN(len(replicas))]
-			r.down.Store(true)
-			r.Kill()
+			r.die()
 			pause(ctx, between(0, 3*time.Second)(rnd))
 			return c.rejoin(ctx, s, set, r, m)
 		}},
@@ -356,15 +355,12 @@ func (c *chaos) inTest(f func(t *testing.T)) error {
 // restart ends a server that keeps its data, and starts it again.
 func (c *chaos) restart(m *member, sig syscall.Signal, after time.Duration) error {
 	return c.inTest(func(t *testing.T) {
-		m.down.Store(true)
-		if sig == syscall.SIGKILL {
-			m.Kill()
-		} else {
+		if sig != syscall.SIGKILL {
 			m.Stop(t)
 		}
+		m.die()
 		time.Sleep(after)
-		m.Restart(t)
-		m.down.Store(false)
+		m.restart(t)
 	})
 }
 
@@ -374,10 +370,9 @@ func (c *chaos) rejoin(ctx context.Context, s *side, set *set, m, master *member
 	if s.shape == sentinel && len(args) == 0 {
 		args = []string{"--replicaof", fmt.Sprintf("127.0.0.1 %d", master.Port)}
 	}
-	if err := c.inTest(func(t *testing.T) { m.Restart(t, args...) }); err != nil {
+	if err := c.inTest(func(t *testing.T) { m.restart(t, args...) }); err != nil {
 		return err
 	}
-	m.down.Store(false)
 	return c.waitWhole(ctx, s, set)
 }
 
@@ -397,15 +392,13 @@ func (c *chaos) failover(ctx context.Context, rnd *rand.Rand, s *side, set *set)
 	if s == c.source && rnd.IntN(6) > 0 {
 		resume := c.writers.pause()
 		err := until(ctx, 20*time.Second, "the replicas have everything", func() error { return s.whole(set) })
-		m.down.Store(true)
-		m.Kill()
+		m.die()
 		resume()
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
 	} else {
-		m.down.Store(true)
-		m.Kill()
+		m.die()
 	}
 	var next *member
 	err = until(context.WithoutCancel(ctx), time.Minute, "a replica took over from "+m.Addr, func() error {

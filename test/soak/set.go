@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
@@ -29,6 +30,42 @@ type member struct {
 	*testredis.Server
 	proxy *proxy
 	down  atomic.Bool
+	ports []func() // give back the ports of the dead server
+}
+
+// busOffset is the distance of a cluster node's bus port from its port.
+const busOffset = 10000
+
+// die kills the server. Its ports are kept for its return: other tests may
+// run on the same machine.
+func (m *member) die() {
+	m.down.Store(true)
+	m.Kill()
+	m.keepPorts()
+}
+
+// keepPorts makes up to a second of attempts: connections of the dead server
+// may hold its port.
+func (m *member) keepPorts() {
+	for _, port := range []int{m.Port, m.Port + busOffset} {
+		for range 20 {
+			if release, err := reserve(port); err == nil {
+				m.ports = append(m.ports, release)
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
+// restart starts the server again on its ports.
+func (m *member) restart(t *testing.T, args ...string) {
+	for _, release := range m.ports {
+		release()
+	}
+	m.ports = nil
+	m.Restart(t, args...)
+	m.down.Store(false)
 }
 
 // info returns one field of INFO replication.
