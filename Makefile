@@ -114,7 +114,7 @@ test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down 
 
 .PHONY: matrix
 matrix: ## Every Redis and Valkey release to every other one, as a table (Debian)
-	cd test && MATRIX=1 go test -v -count=1 -timeout 60m ./servers ./matrix
+	cd test && MATRIX=1 go test -v -p 1 -count=1 -timeout 60m ./servers ./matrix
 
 .PHONY: release-archives
 release-archives: ## Build the archives of a release into dist/ (VERSION=v1.2.3, PLATFORMS=...)
