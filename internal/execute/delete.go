@@ -91,6 +91,7 @@ func Delete(ctx context.Context, s *Session, finder Finder, opts DeleteOptions) 
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
 	s.Record.Phase = pair.PhaseDeleting
+	s.Records.ForgetMissing()
 	runner := &Runner{Operation: opts.Operation, Records: s.Records, Record: s.Record, Progress: opts.Progress}
 	if err := runner.Note(ctx, "begin: delete the pair"); err != nil {
 		return d.result, err

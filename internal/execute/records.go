@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -129,13 +130,10 @@ func (c *recordCopy) explain(err error, pairName string) error {
 	return wrapped
 }
 
-// Delete removes every copy that exists. All are tried.
-func (r *Records) Delete(ctx context.Context) error {
-	var errs []error
-	for _, c := range r.copies {
-		errs = append(errs, c.delete(ctx, r.pair))
-	}
-	return errors.Join(errs...)
+// ForgetMissing leaves out the copies that do not exist, so that Save makes no
+// new ones.
+func (r *Records) ForgetMissing() {
+	r.copies = slices.DeleteFunc(r.copies, func(c *recordCopy) bool { return c.live == nil })
 }
 
 // DeleteCreated removes the copies that Save created, and only these.

@@ -108,10 +108,14 @@ func Open(ctx context.Context, connect Connector, req Request) (*Session, error)
 	s.Spec.Sites = slices.Clone(s.Spec.Sites)
 	for i := range s.Spec.Sites {
 		site := &s.Spec.Sites[i]
-		if site.Name == found.site {
+		here := found.record.Body.Sites[found.site].Cluster
+		switch recorded := found.record.Body.Sites[site.Name]; {
+		case site.Name == found.site:
 			site.Context, site.Namespace = found.client.Context(), found.namespace
-		} else if recorded := found.record.Body.Sites[site.Name].Context; site.Context == "" {
-			site.Context = recorded
+		case here.Same(recorded.Cluster):
+			site.Context = found.client.Context()
+		case site.Context == "":
+			site.Context = recorded.Context
 		}
 	}
 	return s, s.connectAll(ctx, connect, req)
