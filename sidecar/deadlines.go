@@ -14,7 +14,7 @@ import (
 // holdWithin is how near a deadline must be to be held back: what the target
 // could expire before the stream, which may have extended the key's life, has
 // been applied.
-const holdWithin = time.Hour
+const holdWithin = 6 * time.Hour
 
 // deadlines remembers which keys have a deadline that is held back. Only the
 // goroutine that applies uses it.
@@ -51,6 +51,9 @@ func (r *Replicator) hold(rec *rdb.Record, now time.Time) error {
 func (r *Replicator) inherit(c *resp.Command, db int) error {
 	if r.held.list == nil {
 		return nil
+	}
+	if route.ClassOf(c.Args[0]) == route.ClassEval {
+		r.held.unknown = true // it may rename and copy as well
 	}
 	for _, name := range []string{"rename", "renamenx", "copy", "move"} {
 		if !route.EqualFold(c.Args[0], name) {

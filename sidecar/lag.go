@@ -24,6 +24,8 @@ const (
 	leaveMasterAfter = 10 * time.Second
 )
 
+const masterSilent = "the shard's master cannot be asked for its offset: the lag is not known, and the copy does not count as in sync"
+
 // sample is the shard master's offset at a time.
 type sample struct {
 	at     time.Time
@@ -118,6 +120,13 @@ func (w *watcher) ask(ctx context.Context) (int64, bool) {
 		w.findMaster(ctx)
 		return 0, false
 	}
+	if id := w.r.replid.Load(); id != nil && w.r.session.Load() != nil && info["master_replid"] != *id {
+		// An old master that is cut off from its shard says so of itself too;
+		// its offset stands still.
+		w.close()
+		w.r.master.Store(nil)
+		return 0, false
+	}
 	w.checkSlots()
 	var offset int64
 	for _, d := range info["master_repl_offset"] {
@@ -204,6 +213,7 @@ func (w *watcher) judge() {
 		case w.goodSince.IsZero():
 			w.goodSince = now
 		}
+		setFinding(s, masterSilent, streaming && !w.last.at.IsZero() && now.Sub(w.last.at) > 5*time.Second)
 		s.AppliedOffset = applied
 		s.Source.MasterOffset = w.last.offset
 		s.Source.Offset = w.r.received.Load()
@@ -221,13 +231,15 @@ func (w *watcher) judge() {
 func (w *watcher) notice() {
 	received := w.r.received.Load()
 	now := time.Now()
-	if received != w.received || w.last.offset <= received {
+	sess := w.r.session.Load()
+	sp := w.r.spool.Load()
+	// While a snapshot comes, or while the target holds us back, silence is
+	// not the source's.
+	if received != w.received || w.last.offset <= received || sess == nil || w.r.st.Get().FullSync.Running || sp != nil && sp.Full() {
 		w.received, w.moved = received, now
 		return
 	}
-	sess := w.r.session.Load()
-	st := w.r.st.Get()
-	if sess == nil || st.FullSync.Running || now.Sub(w.moved) < stalled {
+	if now.Sub(w.moved) < stalled {
 		return
 	}
 	w.r.log.Warn("the source gives nothing while its master moves on; attaching again", "source", sess.Node.Addr)

@@ -51,12 +51,15 @@ type Replicator struct {
 	received atomic.Int64 // offset read from the source's socket
 	applied  atomic.Int64
 	seen     atomic.Pointer[fence.Seen]
-	history  atomic.Int64 // counts the histories that offsets belonged to
+	history  atomic.Int64           // counts the histories that offsets belonged to
+	replid   atomic.Pointer[string] // of the session's stream
 	session  atomic.Pointer[psync.Session]
+	spool    atomic.Pointer[spool.Spool] // of the session
 	waker    atomic.Pointer[spool.Spool]
 	holding  atomic.Bool // deadlines are held back
 	held     deadlines
 	moved    atomic.Pointer[psync.SlotsMovingError]
+	unfenced wire.Phase      // to return to when the fence lets this epoch write
 	missing  []apply.Missing // keys to be fetched from the source again
 	copiedAt time.Time       // when the snapshot was written
 	full     bool            // the target is not a complete copy
@@ -268,7 +271,7 @@ func (r *Replicator) waiting(err error) {
 		r.st.Update(func(s *wire.Status) {
 			s.Error = ""
 			if s.Phase == wire.PhaseFenced {
-				s.Phase = wire.PhaseConnecting
+				s.Phase = r.unfenced
 			}
 			s.Target = r.w.Target()
 		})
@@ -279,8 +282,8 @@ func (r *Replicator) waiting(err error) {
 		r.st.Update(func(s *wire.Status) {
 			s.Error = err.Error()
 			s.InSync = false
-			if errors.As(err, &fenced) {
-				s.Phase = wire.PhaseFenced
+			if errors.As(err, &fenced) && s.Phase != wire.PhaseFenced {
+				r.unfenced, s.Phase = s.Phase, wire.PhaseFenced
 			}
 		})
 	}
@@ -361,6 +364,10 @@ func (r *Replicator) attachOnce(ctx context.Context, pos psync.Position) (*psync
 				r.why = fmt.Sprintf("%s did not grant a partial resync from %s:%d (its backlog begins at %d)", n.Addr, pos.ReplID, pos.Offset, s.Node.FirstByte)
 			}
 			r.session.Store(s)
+			if ctx.Err() != nil { // the drain began before it could see the session
+				_ = s.Close()
+				return nil, context.Cause(ctx)
+			}
 			return s, nil
 		}
 		errs = append(errs, err)

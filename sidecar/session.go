@@ -29,6 +29,8 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 		}
 	}
 	r.received.Store(sess.Pos.Offset)
+	id := sess.Pos.ReplID
+	r.replid.Store(&id)
 	if sess.Full {
 		r.history.Add(1)
 	}
@@ -55,7 +57,14 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 	})
 	done := make(chan struct{})
 	defer close(done)
-	r.applied.Store(sess.Pos.Offset)
+	// Nothing of a snapshot is acknowledged before it is written: the source
+	// would count this copy as durable.
+	r.applied.Store(0)
+	if !sess.Full {
+		r.applied.Store(sess.Pos.Offset)
+	}
+	r.spool.Store(sp)
+	defer r.spool.Store(nil)
 	go r.acknowledge(sess, done)
 	go r.watchSpool(sp, done)
 
@@ -65,6 +74,7 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 			return err
 		}
 		in.streamFrom.Store(w.Offset())
+		r.received.Store(sess.Pos.Offset + in.total.Load() - w.Offset())
 		if err := sess.Ack(sess.Pos.Offset); err != nil {
 			return &SourceError{err}
 		}

@@ -178,7 +178,7 @@ func (c *copyState) read(w *window.Window, sess *psync.Session) error {
 // is damaged, or of an unknown kind, is none.
 func sourceOr(err error) error {
 	var format *rdb.FormatError
-	if errors.As(err, &format) {
+	if errors.As(err, &format) || errors.Is(err, window.ErrTooLarge) {
 		return err
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || isSourceError(err) {

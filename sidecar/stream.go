@@ -55,6 +55,7 @@ type streaming struct {
 	start   int64 // window offset of the stream's first byte
 	base    int64 // source offset there
 	inMulti bool
+	txBytes int64
 	saved   int // database selected when the transaction began
 
 	fetch   *conn.Conn // to the source, for values
@@ -118,6 +119,9 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 		if errors.As(err, &target) {
 			return target.err
 		}
+		if errors.Is(err, window.ErrTooLarge) {
+			return stopf("a command of the stream is too large: %v", err)
+		}
 		if s.inMulti { // the rest of the transaction will come again
 			r.w.Rollback()
 			s.inMulti = false
@@ -179,7 +183,7 @@ func (s *streaming) command(c *resp.Command) error {
 		return s.selectDB(c)
 	case route.ClassMulti:
 		s.r.w.Save()
-		s.inMulti, s.saved = true, s.db
+		s.inMulti, s.saved, s.txBytes = true, s.db, 0
 		return nil
 	case route.ClassExec:
 		s.inMulti = false
@@ -249,6 +253,12 @@ func (s *streaming) write(c *resp.Command) error {
 		s.r.moved.Store(moving)
 		return &SourceError{moving}
 	}
+	if s.inMulti {
+		if s.txBytes += int64(len(c.Raw)); s.txBytes > maxTransaction {
+			return stopf("a transaction of the source has more than %d bytes; it cannot be kept whole in bounded memory", maxTransaction)
+		}
+	}
+	unconditional(c)
 	s.commands++
 	if err := s.r.inherit(c, s.db); err != nil {
 		return err
@@ -260,6 +270,25 @@ func (s *streaming) write(c *resp.Command) error {
 		return err
 	}
 	return s.flushFull()
+}
+
+// maxTransaction bounds a transaction of the source, which is kept whole.
+const maxTransaction = 256 << 20
+
+// unconditional cuts NX, XX, GT and LT off a command that sets a deadline.
+// The source replicates it because it took effect there; here the deadline
+// may be held back, and the condition would be judged by that.
+func unconditional(c *resp.Command) {
+	if len(c.Args) != 4 {
+		return
+	}
+	for _, name := range []string{"pexpireat", "expireat", "pexpire", "expire"} {
+		if route.EqualFold(c.Args[0], name) {
+			c.Raw = resp.AppendCommand(nil, string(c.Args[0]), string(c.Args[1]), string(c.Args[2]))
+			c.Args = c.Args[:3]
+			return
+		}
+	}
 }
 
 func (s *streaming) flushFull() error {

@@ -201,7 +201,7 @@ func retry(ctx context.Context, waiting func(error), b *backoff, err error) erro
 // before the source's own DEL arrives; commands that need it then find none,
 // and the source deletes what they were to leave.
 func harmless(err error, cmd []byte) bool {
-	if route.ClassOf(cmd) == route.ClassEval {
+	if route.ClassOf(cmd) == route.ClassEval && !transient(err) && !resp.IsCode(err, "NOSCRIPT") {
 		return true // a script that fails there, failed on the source as well
 	}
 	var e *resp.ServerError

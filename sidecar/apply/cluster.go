@@ -45,6 +45,7 @@ type Cluster struct {
 	missing   []Missing
 	saved     []batchMark
 	savedNow  psync.Position
+	inTx      bool // between Save and Pass or Rollback
 	keys      []int
 }
 
@@ -174,7 +175,7 @@ func (t *Cluster) takeNodes(nodes []*clusterNode, holder *clusterNode, writers, 
 		return fence.Checkpoint{}, err
 	}
 	t.incarnation = inc
-	if t.rdbVersion, t.version, err = features(holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
+	if t.rdbVersion, t.version, _, err = features(holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
 		return fence.Checkpoint{}, err
 	}
 	carry(t.nodes, nodes)

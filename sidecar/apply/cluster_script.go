@@ -202,8 +202,13 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		if _, err := over.Write(c.raw); err != nil {
 			return err
 		}
-		if err := resp.SkipReply(over.W); err != nil && !serverSaid(err) || transientServer(err) {
-			return err
+		if err := resp.SkipReply(over.W); err != nil {
+			if !serverSaid(err) || transient(err) {
+				return err
+			}
+			if resp.IsCode(err, "NOSCRIPT") {
+				return dataError(c.raw, 0, err)
+			}
 		}
 		_, err := over.Do("HSET", t.frontierKey(n.tag), field, strconv.FormatInt(c.mark, 10))
 		return err
@@ -238,8 +243,6 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 	}
 	return failed.err
 }
-
-func transientServer(err error) bool { return err != nil && transient(err) }
 
 // ask applies a command on the node that is importing the key's slot.
 func (t *Cluster) ask(c *looseCommand, asked error) error {

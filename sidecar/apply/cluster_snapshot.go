@@ -81,6 +81,11 @@ func (t *Cluster) again1(ctx context.Context, cause error) error {
 			return err
 		}
 	}
+	for _, o := range old {
+		if t.node(o.id, o.runID) == nil {
+			return ErrRewound // what the old master had acknowledged may be lost
+		}
+	}
 	for _, n := range t.nodes {
 		n.chunk, n.sent = newChunk(), nil
 	}
@@ -303,6 +308,9 @@ func (t *Cluster) Settle(ctx context.Context) error {
 
 // Everywhere runs a command on every master.
 func (t *Cluster) Everywhere(ctx context.Context, args ...string) error {
+	if err := t.answers(ctx); err != nil { // those of batches in flight come first
+		return err
+	}
 	if err := t.Settle(ctx); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (b *nodeBatch) reset() {
 // Resume says where the stream begins.
 func (t *Cluster) Resume(pos psync.Position) {
 	t.now, t.flushed, t.committed = pos, pos, pos
-	t.force = true
+	t.recorded, t.force, t.inTx = pos.Offset, true, false
 	for _, n := range t.nodes {
 		n.prev = nil
 		n.cur.reset()
@@ -66,20 +66,23 @@ func (t *Cluster) Save() {
 	for _, n := range t.nodes {
 		t.saved = append(t.saved, batchMark{n.cur, len(n.cur.raw), len(n.cur.cmds), n.cur.plain})
 	}
-	t.savedNow = t.now
+	t.savedNow, t.inTx = t.now, true
 }
 
 // Rollback returns to what Save remembered.
 func (t *Cluster) Rollback() {
 	for _, m := range t.saved {
+		if m.b == nil {
+			continue // it was sent; its frontier tells what is not to be repeated
+		}
 		m.b.raw, m.b.cmds, m.b.plain = m.b.raw[:m.raw], m.b.cmds[:m.cmds], m.plain
 	}
-	t.now = t.savedNow
+	t.now, t.inTx = t.savedNow, false
 }
 
 // Pass notes a position after commands without data.
 func (t *Cluster) Pass(end psync.Position) {
-	t.now = end
+	t.now, t.inTx = end, false
 	for _, n := range t.nodes {
 		if n.prev != nil || len(n.cur.cmds) > 0 {
 			return
@@ -124,8 +127,15 @@ func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.
 	if db != 0 {
 		return &DataError{Command: string(c.Args[0]), DB: db, Err: errors.New("a Redis Cluster has database 0 only")}
 	}
-	start := t.now.Offset
+	// Whatever is flushed on the way there is flushed up to before it.
+	if err := t.write(ctx, c, t.now.Offset, end); err != nil {
+		return err
+	}
 	t.now = end
+	return nil
+}
+
+func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end psync.Position) error {
 	if len(c.Args) > 1 && route.ClassOf(c.Args[0]) == route.ClassPublish {
 		return t.add(ctx, c.Raw, c.Args, route.Slot(c.Args[1]), end.Offset, end.Offset)
 	}
@@ -144,10 +154,14 @@ func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.
 			local = local && t.owner[s] == t.owner[slot]
 		}
 	}
+	_, splittable := route.Splittable(c.Args[0])
 	switch parts := splitWide(c.Args); {
 	case one && parts != nil:
 		return t.addParts(ctx, parts, slot, start, end.Offset)
-	case one:
+	case len(c.Args) > unpackLimit && !splittable:
+		return &DataError{Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]]),
+			Err: fmt.Errorf("%d arguments are more than can be applied exactly once to a cluster (%d)", len(c.Args), unpackLimit)}
+	case one && len(c.Args) <= unpackLimit:
 		return t.add(ctx, c.Raw, c.Args, slot, end.Offset, end.Offset)
 	}
 	if per, ok := route.Splittable(c.Args[0]); ok {
@@ -262,6 +276,9 @@ func (t *Cluster) Flush(ctx context.Context, wait bool) error {
 		}
 	}
 	t.flushed = t.now
+	if t.inTx {
+		t.flushed = t.savedNow // no checkpoint inside a transaction
+	}
 	if !wait {
 		return nil
 	}
@@ -275,6 +292,11 @@ func (t *Cluster) Flush(ctx context.Context, wait bool) error {
 // the answer is read.
 func (t *Cluster) send(n *clusterNode) {
 	b := n.cur
+	for i := range t.saved {
+		if t.saved[i].b == b {
+			t.saved[i].b = nil
+		}
+	}
 	if n.cur = n.spare; n.cur == nil {
 		n.cur = &nodeBatch{}
 	}
@@ -352,7 +374,7 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 	}
 	if err := r.Err(); err != nil { // the script did not start
 		if !transient(err) {
-			return nil, fmt.Errorf("running a batch at %s: %w", n.addr, err)
+			return nil, &DataError{Command: "a batch at " + n.addr, Err: err}
 		}
 		return b.loose(0), err
 	}
@@ -384,20 +406,21 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 func (b *nodeBatch) answerPlain(n *clusterNode) (left []looseCommand, first error) {
 	for i := range b.cmds {
 		err := resp.SkipReply(n.c.W)
-		if err == nil {
-			continue
-		}
 		var broken *resp.ReadError
 		if errors.As(err, &broken) {
 			return nil, err
 		}
-		if !transient(err) {
+		if err != nil && !transient(err) {
 			return nil, dataError(b.raw, i, err)
 		}
 		if first == nil {
 			first = err
 		}
-		left = append(left, b.take(i))
+		// What came after a refused command is done again after it, also what
+		// was done already: it can be repeated.
+		if first != nil {
+			left = append(left, b.take(i))
+		}
 	}
 	return left, first
 }
@@ -528,12 +551,19 @@ func (t *Cluster) advance(ctx context.Context) error {
 	if !t.force && (t.committed.Offset <= t.recorded || time.Since(t.advanced) < time.Second) {
 		return nil
 	}
+	var b backoff
 	for {
 		err := t.writeFrontiers()
 		if err == nil {
 			t.force = false
 			t.recorded, t.advanced = t.committed.Offset, time.Now()
 			return nil
+		}
+		if serverSaid(err) && transient(err) && !resp.IsCode(err, "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN") {
+			if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
+				return err
+			}
+			continue
 		}
 		if !transient(err) {
 			return err

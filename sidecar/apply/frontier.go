@@ -16,6 +16,7 @@ import (
 // that holds the keys of the pair.
 type generation struct {
 	Number int64     `json:"number"`
+	Token  string    `json:"token"` // of the process that began it: frontiers of a copy before it are not these
 	Parts  []genPart `json:"parts"`
 	set    bool      // read or written
 }
@@ -39,7 +40,7 @@ const (
 )
 
 func (t *Cluster) frontierKey(tag string) string {
-	return fmt.Sprintf("%s{%s}:%s:%d:%d:%d:frontier", wire.KeyPrefix, tag, t.o.Identity.Pair, t.o.Identity.Shard, t.o.Identity.Epoch, t.gen.Number)
+	return fmt.Sprintf("%s{%s}:%s:%d:%d:%d-%s:frontier", wire.KeyPrefix, tag, t.o.Identity.Pair, t.o.Identity.Shard, t.o.Identity.Epoch, t.gen.Number, t.gen.Token)
 }
 
 // loadFrontiers reads the generation and the frontiers of its parts, applies
@@ -203,7 +204,7 @@ func (t *Cluster) replicateHolder() error {
 
 // nextGeneration numbers a new generation and returns its text.
 func (t *Cluster) nextGeneration() (string, error) {
-	g := generation{Number: t.gen.Number + 1, set: true}
+	g := generation{Number: t.gen.Number + 1, Token: t.o.Identity.Token, set: true}
 	for _, n := range t.nodes {
 		tag, err := route.TagIn(n.slots)
 		if err != nil {

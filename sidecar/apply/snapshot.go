@@ -14,6 +14,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
 )
 
@@ -83,7 +84,7 @@ func (s *Standalone) restoreBig(ctx context.Context, r *rdb.Record, o rdb.Restor
 			if err := s.retry(ctx, &b, err); err != nil {
 				return err
 			}
-			_, err = s.connect(ctx)
+			err = s.reconnectSame(ctx)
 		}
 	}
 }
@@ -109,17 +110,21 @@ func sendBig(c *conn.Conn, r *rdb.Record, o rdb.RestoreOptions) error {
 	// The answer comes when the value is built, which blocks the server.
 	c.SetTimeout(10 * time.Minute)
 	defer c.SetTimeout(time.Minute)
+	// All replies are read, or the next command would get the one of this.
 	for range replies {
-		if err := resp.SkipReply(c.W); err != nil {
-			return err
+		var broken *resp.ReadError
+		if replyErr := resp.SkipReply(c.W); errors.As(replyErr, &broken) {
+			return replyErr
+		} else if err == nil {
+			err = replyErr
 		}
 	}
 	if r.DB != 0 {
-		if _, err := c.Do("SELECT", "0"); err != nil {
-			return err
+		if _, selectErr := c.Do("SELECT", "0"); selectErr != nil {
+			return selectErr
 		}
 	}
-	return nil
+	return err
 }
 
 // use makes the chunk's next command run in a database.
@@ -204,7 +209,7 @@ func (s *Standalone) resend(ctx context.Context, cause error) error {
 		if err := s.retry(ctx, &b, cause); err != nil {
 			return err
 		}
-		if _, cause = s.connect(ctx); cause != nil {
+		if cause = s.reconnectSame(ctx); cause != nil {
 			continue
 		}
 		for _, k := range s.sent {
@@ -246,6 +251,11 @@ func (s *Standalone) Settle(ctx context.Context) error {
 
 // Everywhere runs a command after everything before it.
 func (s *Standalone) Everywhere(ctx context.Context, args ...string) error {
+	if s.prev != nil { // its answer comes first
+		if err := s.await(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
@@ -271,10 +281,10 @@ func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position, held b
 
 // releaseScript takes the hold off a deadline; servers before 7.0 have no
 // PEXPIRETIME, and there it may be off by the millisecond in between. Held
-// deadlines were at most an hour ahead, and are not left for a week; one that
+// deadlines were at most 6 hours ahead, and are not left for 30 days; one that
 // the stream has set since is none.
 const releaseScript = `local t=redis.call('PTTL',KEYS[1]) local h=tonumber(ARGV[1])
-if t<h-604800000 or t>h+3600000 then return 0 end
+if t<h-2592000000 or t>h+25200000 then return 0 end
 local e=redis.pcall('PEXPIRETIME',KEYS[1])
 if type(e)=='number' then redis.call('PEXPIREAT',KEYS[1],string.format('%.0f',e-h))
 else redis.call('PEXPIRE',KEYS[1],string.format('%.0f',t-h)) end
@@ -414,7 +424,10 @@ func dataError(buf []byte, i int, err error) error {
 		}
 	}
 	e := &DataError{Command: string(c.Args[0]), DB: db, Err: err}
-	if len(c.Args) > 1 {
+	switch eval := route.ClassOf(c.Args[0]) == route.ClassEval; {
+	case eval && len(c.Args) > 3: // the text of a script is no key
+		e.Key = string(c.Args[3])
+	case !eval && len(c.Args) > 1:
 		e.Key = string(c.Args[1])
 	}
 	return e

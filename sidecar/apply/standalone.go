@@ -23,6 +23,8 @@ type Standalone struct {
 	incarnation string
 	rdbVersion  int
 	version     string
+	runID       string // of the server that it is connected to
+	trusted     string // of the server that has everything acknowledged so far
 
 	// Snapshot: the chunk being filled, and those sent and not answered.
 	chunk      *chunk
@@ -70,6 +72,8 @@ func (s *Standalone) Take(ctx context.Context) (fence.Checkpoint, error) {
 			s.resetSnapshot()
 			s.cur.reset()
 			s.prev = nil
+			s.trusted = s.runID
+			s.committed = ck.Pos
 			return ck, nil
 		}
 		if err := s.retry(ctx, &b, err); err != nil {
@@ -92,10 +96,14 @@ func (s *Standalone) connect(ctx context.Context) (fence.Checkpoint, error) {
 	if err != nil {
 		return fence.Checkpoint{}, err
 	}
-	inc, ck, err := fence.Take(s.o.Identity, s.incarnation, c, nil, nil)
+	others := s.o.dialOthers(ctx, c.Addr)
+	inc, ck, err := fence.Take(s.o.Identity, s.incarnation, c, nil, others)
+	for _, other := range others {
+		_ = other.Close()
+	}
 	if err == nil {
 		s.incarnation = inc
-		s.rdbVersion, s.version, err = features(c, wire.IncarnationKey(s.o.Identity.Pair, s.o.Identity.Shard))
+		s.rdbVersion, s.version, s.runID, err = features(c, wire.IncarnationKey(s.o.Identity.Pair, s.o.Identity.Shard))
 	}
 	if err != nil {
 		_ = c.Close()
@@ -105,28 +113,42 @@ func (s *Standalone) connect(ctx context.Context) (fence.Checkpoint, error) {
 	return ck, nil
 }
 
+// reconnectSame connects again where only the same server will do: another
+// one, or the same after a restart, may lack what was acknowledged and is in
+// no checkpoint yet.
+func (s *Standalone) reconnectSame(ctx context.Context) error {
+	ck, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if s.runID != s.trusted || ck.Usable() && s.prev == nil && ck.Pos.Offset != s.committed.Offset {
+		return ErrRewound
+	}
+	return nil
+}
+
 // features reads the server's version and, from the footer of a payload that
 // it makes itself, the RDB version that it reads.
-func features(c *conn.Conn, key string) (rdbVersion int, version string, err error) {
+func features(c *conn.Conn, key string) (rdbVersion int, version, runID string, err error) {
 	r, err := c.Do("DUMP", key)
 	if err != nil {
-		return 0, "", err
+		return 0, "", "", err
 	}
 	if n := len(r.Text); n >= 10 {
 		rdbVersion = int(binary.LittleEndian.Uint16([]byte(r.Text[n-10 : n-8])))
 	}
 	if rdbVersion == 0 {
-		return 0, "", fmt.Errorf("DUMP at %s: %w: no payload", c.Addr, resp.ErrProtocol)
+		return 0, "", "", fmt.Errorf("DUMP at %s: %w: no payload", c.Addr, resp.ErrProtocol)
 	}
 	info, err := c.Info("server")
 	if err != nil {
-		return 0, "", err
+		return 0, "", "", err
 	}
 	version = info["redis_version"]
 	if v := info["valkey_version"]; v != "" {
 		version = v
 	}
-	return rdbVersion, version, nil
+	return rdbVersion, version, info["run_id"], nil
 }
 
 // Close ends the connection.
@@ -144,7 +166,7 @@ func (s *Standalone) simple(ctx context.Context, args ...string) error {
 	for {
 		var err error
 		if s.c == nil {
-			_, err = s.connect(ctx)
+			err = s.reconnectSame(ctx)
 		}
 		if err == nil {
 			if _, err = s.c.Do(args...); err == nil {

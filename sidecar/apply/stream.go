@@ -175,7 +175,10 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 	c := s.c
 	if c != nil {
 		_, err := c.Write(b.buf)
-		sent = err == nil
+		if sent = err == nil; !sent {
+			_ = c.Close()
+			s.c = nil // nothing may follow half a batch
+		}
 	}
 	if err := s.await(ctx); err != nil {
 		return err
@@ -230,6 +233,7 @@ func (s *Standalone) await(ctx context.Context) error {
 		}
 	}
 	s.o.Waiting(nil)
+	s.trusted = s.runID // its checkpoint says that it has everything
 	s.committed, s.passed, s.lastCkpt = b.end, b.end, time.Now()
 	s.prev = nil
 	s.free = append(s.free, b)

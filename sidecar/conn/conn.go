@@ -134,8 +134,14 @@ func (r deadlineReader) Read(p []byte) (int, error) {
 // SetTimeout bounds each later read and write; 0 is no bound.
 func (c *Conn) SetTimeout(d time.Duration) { c.timeout = d }
 
-// Close closes the connection.
-func (c *Conn) Close() error { return c.nc.Close() }
+// Close closes the connection. What it has not sent is not sent any more: a
+// batch that is sent again elsewhere must not arrive twice.
+func (c *Conn) Close() error {
+	if tcp, ok := c.nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // best effort; the fence ends what is left
+	}
+	return c.nc.Close()
+}
 
 // Reader returns the raw byte source, for a caller that reads it in a
 // goroutine of its own after draining W.

@@ -73,7 +73,10 @@ func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.C
 		return mine, Checkpoint{}, err
 	}
 	next := mine
-	if cur != mine || mine == "" {
+	switch {
+	case strings.HasSuffix(cur, ":"+id.Token):
+		next = cur // ours, even when the answer to raising it got lost
+	case cur != mine || mine == "":
 		if mine != "" && counter(cur) >= counter(mine) {
 			return mine, Checkpoint{}, &SupersededError{Mine: mine, Now: cur}
 		}
@@ -82,10 +85,30 @@ func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.C
 	}
 	name := wire.ConnName(id.Pair, id.Shard, id.Epoch, next)
 	all := append([]*conn.Conn{holder}, writers...)
+	ids := map[string]map[string]bool{} // run id of a server -> ids of our connections there
 	for _, c := range all {
 		if _, err := c.Do("CLIENT", "SETNAME", name); err != nil {
 			return mine, Checkpoint{}, err
 		}
+		r, err := c.Do("CLIENT", "ID")
+		if err != nil {
+			return mine, Checkpoint{}, err
+		}
+		server, err := c.Info("server")
+		if err != nil {
+			return mine, Checkpoint{}, err
+		}
+		if ids[server["run_id"]] == nil {
+			ids[server["run_id"]] = map[string]bool{}
+		}
+		ids[server["run_id"]][strconv.FormatInt(r.Int, 10)] = true
+	}
+	// Who took the shard between the first look and the names did not see
+	// these connections.
+	if now, err := get(holder, wire.IncarnationKey(id.Pair, id.Shard)); err != nil {
+		return mine, Checkpoint{}, err
+	} else if now != cur {
+		return mine, Checkpoint{}, errRace
 	}
 	// After the names: whoever raises the epoch or the incarnation from here
 	// on finds these connections and ends them.
@@ -113,7 +136,12 @@ func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.C
 		}
 	}
 	for _, c := range append(all, others...) {
-		if err := killOthers(c, id, next); err != nil {
+		// Two addresses may lead to one server.
+		server, err := c.Info("server")
+		if err != nil {
+			return next, Checkpoint{}, err
+		}
+		if err := killOthers(c, id, ids[server["run_id"]]); err != nil {
 			return next, Checkpoint{}, err
 		}
 	}
@@ -172,9 +200,10 @@ func raise(c *conn.Conn, key, from, to string) error {
 	return nil
 }
 
-// killOthers ends the connections of other processes, epochs and incarnations
-// to this shard. There is no filter by name, so the list is read.
-func killOthers(c *conn.Conn, id Identity, mine string) error {
+// killOthers ends all connections to this shard but those of now: of other
+// processes and epochs, and our own of before, of which bytes may still be on
+// their way. There is no filter by name, so the list is read.
+func killOthers(c *conn.Conn, id Identity, mine map[string]bool) error {
 	r, err := c.Do("CLIENT", "LIST", "TYPE", "normal")
 	if err != nil {
 		return err
@@ -188,8 +217,7 @@ func killOthers(c *conn.Conn, id Identity, mine string) error {
 				name = v
 			}
 		}
-		epoch, inc, ok := wire.ConnOfShard(name, id.Pair, id.Shard)
-		if !ok || epoch == id.Epoch && inc == mine {
+		if _, _, ok := wire.ConnOfShard(name, id.Pair, id.Shard); !ok || mine[clientID] {
 			continue
 		}
 		// It may have gone by itself since the list was made.

@@ -140,6 +140,7 @@ func (s *Session) line() (string, error) {
 func (s *Session) answer(line string, pos Position) error {
 	f := strings.Fields(line)
 	switch {
+	case len(f) == 0:
 	case f[0] == "+FULLRESYNC" && len(f) == 3:
 		off, err := strconv.ParseInt(f[2], 10, 64)
 		if err != nil || off < 0 || !isReplID(f[1]) {

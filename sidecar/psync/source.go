@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
@@ -40,6 +41,8 @@ type Node struct {
 // Probe asks one address what it is.
 func Probe(ctx context.Context, addr string, o conn.Options) Node {
 	n := Node{Addr: addr}
+	// A pod that hangs must not keep the others from being looked at.
+	o.DialTimeout, o.Timeout = 2*time.Second, 2*time.Second
 	c, err := conn.Dial(ctx, addr, o)
 	if err != nil {
 		n.Err = err
