@@ -133,6 +133,7 @@ func (t *Cluster) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptio
 				return errGone
 			}
 			err := sendBig(n.c, r, o)
+			o.Replace = o.Replace || !t.o.SkipExisting // what is there the next time is our own first try
 			if t.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
 				return nil
 			}

@@ -66,12 +66,12 @@ func (s *Standalone) restoreBig(ctx context.Context, r *rdb.Record, o rdb.Restor
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
-	o.Replace = o.Replace || !s.o.SkipExisting
 	var b backoff
 	for {
 		err := error(errGone)
 		if s.c != nil {
 			err = sendBig(s.c, r, o)
+			o.Replace = o.Replace || !s.o.SkipExisting // what is there the next time is our own first try
 		}
 		if err == nil || s.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
 			s.o.Waiting(nil)
