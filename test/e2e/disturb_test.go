@@ -284,6 +284,7 @@ func sourceRestart(t *testing.T, s *scene) {
 	if _, err := s.writers.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.writers = nil // until they write again
 	s.inSync(t, time.Minute)
 	pods, err := s.source.Pods(t.Context())
 	if err != nil {

@@ -190,8 +190,10 @@ func (s *scene) compare(t *testing.T) {
 }
 
 func deleteLeavesNothing(t *testing.T, s *scene) {
-	if _, err := s.writers.Stop(t.Context()); err != nil {
-		t.Fatal(err)
+	if s.writers != nil {
+		if _, err := s.writers.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.plugin(t, 0, s.pair.Later("delete", "--yes")...)
 	s.nothingCreated(t)

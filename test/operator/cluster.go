@@ -148,7 +148,7 @@ func (c *cluster) mend(ctx context.Context) (string, error) {
 	if err := c.look(ctx); err != nil {
 		return "", err
 	}
-	steps := []func(context.Context) (string, error){c.addSlots, c.meet, c.replicate, c.forget, c.settled}
+	steps := []func(context.Context) (string, error){c.addSlots, c.meet, c.replicate, c.follow, c.forget, c.settled}
 	for _, step := range steps {
 		if waiting, err := step(ctx); err != nil || waiting != "" {
 			return waiting, err
@@ -225,6 +225,33 @@ func (c *cluster) replicate(ctx context.Context) (string, error) {
 			}
 			waiting = "followers have just been attached"
 		}
+	}
+	return waiting, nil
+}
+
+// follow repeats CLUSTER REPLICATE on a replica that still dials the address
+// that its master had before a restart: Redis does not correct it when it
+// learns the new one by gossip.
+func (c *cluster) follow(ctx context.Context) (string, error) {
+	waiting := ""
+	for _, n := range c.nodes {
+		mine := c.views[n][c.ids[n]]
+		master, known := c.views[n][mine.master]
+		if !mine.is("slave") || !known {
+			continue
+		}
+		info, err := n.replication(ctx)
+		if err != nil {
+			return "", err
+		}
+		if info["master_host"] == master.ip {
+			continue
+		}
+		c.log("follow", "pod", n.name(), "from", info["master_host"], "to", master.ip)
+		if err := n.redis.ClusterReplicate(ctx, mine.master).Err(); err != nil {
+			return "", fmt.Errorf("pod %s: CLUSTER REPLICATE %s: %w", n.name(), mine.master, err)
+		}
+		waiting = "replicas have just been told the new addresses of their masters"
 	}
 	return waiting, nil
 }

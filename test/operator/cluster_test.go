@@ -58,6 +58,13 @@ func TestClusterIsFormedAndMended(t *testing.T) {
 			if ip := c.views[n][c.ids[other]].ip; ip != other.ip() {
 				t.Errorf("%s knows %s at %s, expected %s", n.name(), other.name(), ip, other.ip())
 			}
+			if c.views[n][c.ids[n]].master != c.ids[other] {
+				continue
+			}
+			info, err := n.replication(ctx)
+			if err != nil || info["master_host"] != other.ip() {
+				t.Errorf("%s follows %s at %s, expected %s: %v", n.name(), other.name(), info["master_host"], other.ip(), err)
+			}
 		}
 	}
 	c.stop(t)
