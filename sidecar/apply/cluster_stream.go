@@ -111,15 +111,15 @@ func (t *Cluster) Missing() []Missing {
 // Applied is the position up to which every node has everything.
 func (t *Cluster) Applied() psync.Position { return t.committed }
 
-// CrossSlotError says that a command of the source needs keys that are on
-// several nodes of the target.
+// CrossSlotError says that a command of the source needs keys of several slots
+// of the target. Since 7.2 not even a script may do that on one node.
 type CrossSlotError struct {
 	Command string
 	Key     string
 }
 
 func (e *CrossSlotError) Error() string {
-	return fmt.Sprintf("%s of key %q needs keys that are on different nodes of the target cluster; give its keys one hash tag on the source", e.Command, e.Key)
+	return fmt.Sprintf("%s of key %q needs keys in different slots of the target cluster; give its keys one hash tag on the source", e.Command, e.Key)
 }
 
 // Write adds one command to the batch of the node that has its slot.
@@ -147,12 +147,9 @@ func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end p
 		return &route.UnknownError{Name: string(c.Args[0])}
 	}
 	slot := route.Slot(c.Args[t.keys[0]])
-	one, local := true, true
+	one := true
 	for _, k := range t.keys[1:] {
-		if s := route.Slot(c.Args[k]); s != slot {
-			one = false
-			local = local && t.owner[s] == t.owner[slot]
-		}
+		one = one && route.Slot(c.Args[k]) == slot
 	}
 	_, splittable := route.Splittable(c.Args[0])
 	switch parts := splitWide(c.Args); {
@@ -167,10 +164,7 @@ func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end p
 	if per, ok := route.Splittable(c.Args[0]); ok {
 		return t.addSplit(ctx, c.Args, per, start, end.Offset)
 	}
-	if !local {
-		return &CrossSlotError{Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]])}
-	}
-	return t.add(ctx, c.Raw, c.Args, slot, end.Offset, end.Offset)
+	return &CrossSlotError{Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]])}
 }
 
 // addSplit cuts a command into one per key. Of each node's parts only the
