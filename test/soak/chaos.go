@@ -270,27 +270,30 @@ func (c *chaos) onNetwork() []disturbance {
 // its data without us.
 func (c *chaos) onSide(s *side) []disturbance {
 	pick := func(rnd *rand.Rand) *set { return s.sets[rnd.IntN(len(s.sets))] }
-	list := []disturbance{
-		{s.name + "'s master hangs", 2, func(ctx context.Context, rnd *rand.Rand) error {
+	hangs := disturbance{
+		s.name + "'s master hangs", 2, func(ctx context.Context, rnd *rand.Rand) error {
 			m, err := s.master(pick(rnd))
 			if err != nil {
 				return fmt.Errorf("looking for the master: %w", err)
 			}
 			return c.hang(ctx, m, between(100*time.Millisecond, 800*time.Millisecond)(rnd))
-		}},
+		},
 	}
 	if s.shape == standalone {
-		sig := syscall.SIGTERM
-		name := s.name + " restarted"
+		// The backlog of a restarted source begins at its end: mostly a full
+		// copy follows, which would hide what went wrong before it.
+		name, weight, sig := s.name+" restarted", 1, syscall.SIGTERM
+		hangs.weight = 10
 		if s.name == "target" {
-			sig, name = syscall.SIGKILL, s.name+" killed and restarted"
+			name, weight, sig = s.name+" killed and restarted", 20, syscall.SIGKILL
 		}
-		return append(list, disturbance{name, 6, func(ctx context.Context, rnd *rand.Rand) error {
+		return []disturbance{hangs, {name, weight, func(ctx context.Context, rnd *rand.Rand) error {
 			return c.restart(s.sets[0].members[0], sig, between(0, 2*time.Second)(rnd))
-		}})
+		}}}
 	}
-	return append(list,
-		disturbance{s.name + "'s replica killed", 8, func(ctx context.Context, rnd *rand.Rand) error {
+	return []disturbance{
+		hangs,
+		{s.name + "'s replica killed", 8, func(ctx context.Context, rnd *rand.Rand) error {
 			set := pick(rnd)
 			m, err := s.master(set)
 			if err != nil {
@@ -307,7 +310,7 @@ func (c *chaos) onSide(s *side) []disturbance {
 			pause(ctx, between(0, 3*time.Second)(rnd))
 			return c.rejoin(ctx, s, set, r, m)
 		}},
-		disturbance{s.name + "'s replica hangs", 3, func(ctx context.Context, rnd *rand.Rand) error {
+		{s.name + "'s replica hangs", 3, func(ctx context.Context, rnd *rand.Rand) error {
 			set := pick(rnd)
 			m, err := s.master(set)
 			if err != nil {
@@ -323,13 +326,13 @@ func (c *chaos) onSide(s *side) []disturbance {
 			}
 			return errSkipped
 		}},
-		disturbance{s.name + "'s master killed, failover", 8, func(ctx context.Context, rnd *rand.Rand) error {
+		{s.name + "'s master killed, failover", 8, func(ctx context.Context, rnd *rand.Rand) error {
 			return c.failover(ctx, rnd, s, pick(rnd))
 		}},
-		disturbance{s.name + "'s planned failover", 4, func(ctx context.Context, rnd *rand.Rand) error {
+		{s.name + "'s planned failover", 4, func(ctx context.Context, rnd *rand.Rand) error {
 			return c.plannedFailover(ctx, s, pick(rnd))
 		}},
-	)
+	}
 }
 
 func (c *chaos) hang(ctx context.Context, m *member, d time.Duration) error {

@@ -160,40 +160,63 @@ func soak(t *testing.T, s settings, p topology, binary string) {
 		return
 	}
 
-	// First everything, then only what is around the replicators, so that the
-	// processes of the end have lived through something.
+	// First everything, in rounds with a comparison after each: a full copy
+	// would mend what went wrong before it. Then only what is around the
+	// replicators, so that the processes of the end have lived through
+	// something.
 	left := max(length-time.Since(began)-ending, minDisturbed)
-	first, stopFirst := context.WithTimeout(ctx, left*4/5)
-	defer stopFirst()
-	c.run(first, t)
-	before := settle(ctx, t, c)
+	rounds := int(left/roundLength) + 1
+	var before map[*process]resources
+	for i := range rounds {
+		disturb(ctx, t, c, left*4/5/time.Duration(rounds))
+		resume := w.pause()
+		before = settle(ctx, t, c)
+		if i < rounds-1 {
+			judge(ctx, t, c, p, fmt.Sprintf("round %d of %d", i+1, rounds))
+		}
+		resume()
+	}
 	c.onlyAround.Store(true)
-	c.seed++
-	second, stopSecond := context.WithTimeout(ctx, left/5)
-	defer stopSecond()
-	c.run(second, t)
-	t.Logf("writers stop")
+	disturb(ctx, t, c, left/5)
 	w.end()
-	finished := inSync(ctx, t, c, 90*time.Second)
-	if finished {
-		after := settle(ctx, t, c)
-		leaks(rep, c, before, after)
-	}
-	result, err := compare(ctx, source, target, p.allows().databases)
-	if err != nil {
-		t.Error(err)
-	}
-	t.Logf("%s\n%d keys compared %v, %d differ, %d more with deadlines of a few seconds", rep, result.keys, result.byType, len(result.differences), len(result.near))
-	show(t, "differs", result.differences)
-	show(t, "differs, had a deadline of a few seconds", result.near)
-	if result.keys == 0 {
-		t.Error("the source is empty: nothing was compared")
-	}
-	if len(result.differences) > 0 {
-		t.Errorf("%d keys differ; SOAK_SEED=%d; logs: %s", len(result.differences), s.seed, logs)
-	}
+	after := settle(ctx, t, c)
+	leaks(rep, c, before, after)
+	judge(ctx, t, c, p, "at the end")
+	t.Logf("%s", rep)
 	if len(rep.failures) > 0 {
 		t.Errorf("%d violations; SOAK_SEED=%d; logs: %s", len(rep.failures), s.seed, logs)
+	}
+}
+
+// roundLength is about the time between comparisons.
+const roundLength = time.Minute
+
+// disturb runs all disturbers for a while.
+func disturb(ctx context.Context, t *testing.T, c *chaos, length time.Duration) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(ctx, length)
+	defer stop()
+	c.run(ctx, t)
+	c.seed++
+}
+
+// judge compares both sides; nothing may write.
+func judge(ctx context.Context, t *testing.T, c *chaos, p topology, when string) {
+	t.Helper()
+	result, err := compare(ctx, c.source, c.target, p.allows().databases)
+	if err != nil {
+		c.report.fail("%s: %v", when, err)
+		return
+	}
+	c.report.logf("%s: %d disturbances, %d full copies so far; %d keys compared %v: %d differ, %d more with deadlines of a few seconds",
+		when, c.report.kills(), c.report.full(), result.keys, result.byType, len(result.differences), len(result.near))
+	show(t, when+": differs", result.differences)
+	show(t, when+": differs, had a deadline of a few seconds", result.near)
+	if result.keys == 0 {
+		c.report.fail("%s: the source is empty: nothing was compared", when)
+	}
+	if len(result.differences) > 0 {
+		c.report.fail("%s: %d keys differ", when, len(result.differences))
 	}
 }
 
