@@ -118,7 +118,7 @@ var commands = []feature{
 			w.do("XTRIM", k, "MINID", "1")
 		}
 	}},
-	{name: "field expiry commands", live: true, needs: fieldExpiry, write: func(w *writer) {
+	{name: "field expiry commands", live: true, needs: fieldExpiry, holds: fieldExpiry, write: func(w *writer) {
 		k := w.key("h")
 		w.do("HSET", k, "a", 1, "b", 2, "c", 3, "d", 4)
 		w.do("HEXPIRE", k, 100000, "FIELDS", 1, "a")
@@ -127,7 +127,7 @@ var commands = []feature{
 		w.do("HPERSIST", k, "FIELDS", 1, "b")
 		w.do("HPEXPIREAT", k, 1, "FIELDS", 1, "d")
 	}},
-	{name: "HSETEX, HGETEX", live: true, needs: func(e *end) bool { return e.has("HSETEX") }, write: func(w *writer) {
+	{name: "HSETEX, HGETEX", live: true, needs: func(e *end) bool { return e.has("HSETEX") }, holds: fieldExpiry, write: func(w *writer) {
 		k := w.key("h")
 		w.do("HSETEX", k, "PXAT", far(1), "FIELDS", 2, "a", 1, "b", 2)
 		w.do("HSETEX", k, "FNX", "EX", 100000, "FIELDS", 1, "c", 3)

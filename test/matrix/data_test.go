@@ -11,7 +11,7 @@ import (
 type feature struct {
 	name  string
 	needs func(e *end) bool // the source can; nil: always
-	holds func(e *end) bool // the target can hold it in some form; nil: as needs
+	holds func(e *end) bool // the target can hold the result; nil: always
 	dbs   bool              // uses several databases
 	write func(w *writer)   // new keys
 	touch func(w *writer)   // changes what write made; only in the stream
@@ -68,6 +68,8 @@ func fieldExpiry(e *end) bool { return e.has("HPEXPIREAT") }
 
 // accessFeature is the kind of data that has an access time or a counter.
 const accessFeature = "idle times"
+
+func vectors(e *end) bool { return e.has("VADD") }
 
 // data lists what a snapshot can hold, each encoding of each release.
 var data = []feature{
@@ -139,7 +141,7 @@ var data = []feature{
 		w.do("CONFIG", "SET", "list-compress-depth", 0)
 		w.do("CONFIG", "SET", "list-max-ziplist-size", -2)
 	}, touch: touchList},
-	{name: "plain list nodes", needs: func(e *end) bool { return e.atLeast(7, 0) }, holds: func(*end) bool { return true }, write: func(w *writer) {
+	{name: "plain list nodes", needs: func(e *end) bool { return e.atLeast(7, 0) }, write: func(w *writer) {
 		w.do("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "100b")
 		w.do("RPUSH", w.key("list"), noise(200, 6), "small", noise(300, 7), strings.Repeat("z", 500))
 		w.do("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "0b")
@@ -176,14 +178,14 @@ var data = []feature{
 		}
 		w.do("HSET", w.key("long value"), "f", strings.Repeat("v", 300), "n", 1)
 	}, touch: touchHash},
-	{name: "field expiries, small", needs: fieldExpiry, write: func(w *writer) {
+	{name: "field expiries, small", needs: fieldExpiry, holds: fieldExpiry, write: func(w *writer) {
 		w.do("HSET", w.key("hash"), "a", 1, "b", 2, "n", 10, "", "x")
 		w.do("HPEXPIREAT", w.key("hash"), far(1), "FIELDS", 2, "a", "")
 		w.do("HSET", w.key("all"), "a", 1)
 		w.do("HPEXPIREAT", w.key("all"), far(2), "FIELDS", 1, "a")
 		w.do("PEXPIREAT", w.key("all"), far(3))
 	}, touch: touchFields},
-	{name: "field expiries, large", needs: fieldExpiry, write: func(w *writer) {
+	{name: "field expiries, large", needs: fieldExpiry, holds: fieldExpiry, write: func(w *writer) {
 		for i := range 600 {
 			w.do("HSET", w.key("hash"), fmt.Sprint("f", i), i)
 			if i%3 == 0 {
@@ -226,7 +228,7 @@ var data = []feature{
 		w.do("FUNCTION", "LOAD", fmt.Sprintf("#!lua name=%s\nredis.register_function('%s', function(k, a) return redis.call('SET', k[1], a[1]) end)\n-- %s", lib, lib, strings.Repeat("long enough for LZF ", 20)))
 		w.do("FCALL", lib, 1, w.key("by function"), "v")
 	}},
-	{name: "vector sets", needs: func(e *end) bool { return e.has("VADD") }, write: func(w *writer) {
+	{name: "vector sets", needs: vectors, holds: vectors, write: func(w *writer) {
 		for i := range 20 {
 			w.do("VADD", w.key("v"), "VALUES", 3, i, 1, -0.5, fmt.Sprint("e", i), "SETATTR", fmt.Sprintf(`{"n":%d}`, i))
 		}

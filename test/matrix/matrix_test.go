@@ -1,7 +1,6 @@
 package matrix
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -78,10 +77,11 @@ func (r *report) pair(t *testing.T, source, target string, cluster bool) {
 	src := startEnd(t, servers.Get(t, source), false)
 	dst := startEnd(t, servers.Get(t, target), cluster)
 	p.own = startReplica(t, src)
+	p.dst = dst
 	p.missing = ""
 	p.run(t, src, dst)
 	for _, o := range p.outcomes {
-		if why := o.unexpected(p, dst); why != "" {
+		if why := o.unexpected(p); why != "" {
 			t.Errorf("%s, %s: %s: %s", o.feature.name, o.stage, why, o)
 		}
 	}
@@ -104,6 +104,7 @@ type pairing struct {
 	report         *report
 	source, target string
 	upward         bool
+	dst            *end
 	missing        string // why it was not run
 	own            *end   // a replica of the source, of its own release
 	outcomes       []outcome
@@ -265,56 +266,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-// outcome is what happened to one kind of data.
-type outcome struct {
-	feature feature
-	stage   string
-	diffs   []string
-	err     error
-}
-
-func (p *pairing) note(f feature, stage string, diffs []string, err error) {
-	p.outcomes = append(p.outcomes, outcome{f, stage, diffs, err})
-}
-
-func (o outcome) equal() bool { return o.err == nil && len(o.diffs) == 0 }
-
-func (o outcome) refused() bool {
-	var ended *errEnded
-	return errors.As(o.err, &ended)
-}
-
-func (o outcome) String() string {
-	switch {
-	case o.err != nil:
-		return o.err.Error()
-	case len(o.diffs) > 0:
-		n := min(3, len(o.diffs))
-		return fmt.Sprintf("WRONG: %d differences: %s", len(o.diffs), strings.Join(o.diffs[:n], "; "))
-	}
-	return "equal"
-}
-
-// unexpected says what is not allowed about an outcome: an upward copy must
-// be equal; another one may be refused with a text that names what it is.
-func (o outcome) unexpected(p *pairing, dst *end) string {
-	holds := o.feature.holds
-	if holds == nil {
-		holds = o.feature.needs
-	}
-	switch {
-	case o.equal():
-		return ""
-	case !o.refused():
-		return "neither copied nor refused"
-	case o.stage == diskStage:
-		return "what was copied before is refused now"
-	case p.upward:
-		return "the target can hold this"
-	case o.stage == snapshotStage && o.feature.name != "functions" && !strings.Contains(o.err.Error(), "snap:"+o.feature.name) && o.feature.name != "keys":
-		return "the refusal does not name the key"
-	}
-	return ""
 }

@@ -46,7 +46,7 @@ type replicator struct {
 	done chan struct{} // closed when the process ended
 }
 
-// errEnded carries why a replicator ended, in its own words.
+// errEnded carries why a replicator stopped, in its own words.
 type errEnded struct{ reason string }
 
 func (e *errEnded) Error() string { return "the replicator stopped: " + e.reason }
@@ -146,8 +146,8 @@ func (r *replicator) ended() error {
 			}
 		}
 	}
-	if reason == "" {
-		reason = fmt.Sprintf("%v, log: %s", r.cmd.ProcessState, r.out.String())
+	if reason == "" { // a panic, or a kill from outside
+		return fmt.Errorf("the replicator ended with %v and says: %s", r.cmd.ProcessState, r.out.String())
 	}
 	return &errEnded{reason}
 }

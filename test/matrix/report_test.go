@@ -45,13 +45,16 @@ func (r *report) markdown() string {
 }
 
 func (p *pairing) summary() string {
-	equal, refused, wrong := 0, 0, 0
+	equal, refused, avoidable, wrong := 0, 0, 0, 0
 	for _, o := range p.outcomes {
 		switch {
 		case o.equal():
 			equal++
 		case o.refused():
 			refused++
+			if o.avoidable(p.dst) {
+				avoidable++
+			}
 		default:
 			wrong++
 		}
@@ -68,6 +71,9 @@ func (p *pairing) summary() string {
 	}
 	if refused > 0 {
 		parts = append(parts, fmt.Sprintf("%d refused", refused))
+		if avoidable > 0 {
+			parts[len(parts)-1] += fmt.Sprintf(" (%d could be rewritten)", avoidable)
+		}
 	}
 	if wrong > 0 {
 		parts = append(parts, fmt.Sprintf("**%d WRONG**", wrong))
