@@ -151,8 +151,12 @@ var data = []feature{
 		w.do("SADD", w.key("32"), 1, 70000)
 		w.do("SADD", w.key("64"), 1, 1<<40)
 	}, touch: func(w *writer) { w.do("SADD", w.key("16"), 1<<50, "word") }},
-	{name: "small sets", write: func(w *writer) { w.do("SADD", w.key("set"), "a", "", "1", noise(30, 8)) },
-		touch: func(w *writer) { w.do("SREM", w.key("set"), "a"); w.do("SADD", w.key("set"), "c") }},
+	{name: "small sets", write: func(w *writer) {
+		w.do("SADD", w.key("set"), "a", "", "1", noise(30, 8))
+	}, touch: func(w *writer) {
+		w.do("SREM", w.key("set"), "a")
+		w.do("SADD", w.key("set"), "c")
+	}},
 	{name: "large sets", write: func(w *writer) {
 		for i := range 300 {
 			w.do("SADD", w.key("set"), fmt.Sprint("m", i))

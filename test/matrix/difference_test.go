@@ -60,7 +60,7 @@ func TestDifference(t *testing.T) {
 
 // TestUnexpected judges outcomes.
 func TestUnexpected(t *testing.T) {
-	refusal := func(text string) error { return &errEnded{text} }
+	refusal := func(text string) error { return &endedError{text} }
 	f := feature{name: "lists"}
 	for name, c := range map[string]struct {
 		o      outcome
@@ -69,7 +69,7 @@ func TestUnexpected(t *testing.T) {
 	}{
 		"equal":                     {outcome{feature: f}, true, ""},
 		"wrong":                     {outcome{feature: f, diffs: []string{"d"}}, false, "neither copied nor refused"},
-		"stuck":                     {outcome{feature: f, err: &errStuck{"s"}}, false, "neither copied nor refused"},
+		"stuck":                     {outcome{feature: f, err: &stuckError{"s"}}, false, "neither copied nor refused"},
 		"crashed":                   {outcome{feature: f, err: errors.New("panic")}, false, "neither copied nor refused"},
 		"refused upward":            {outcome{feature: f, err: refusal(`key "snap:lists:a"`)}, true, "the target can hold this"},
 		"refused downward":          {outcome{feature: f, err: refusal(`key "snap:lists:a"`)}, false, ""},

@@ -21,7 +21,7 @@ func (p *pairing) note(f feature, stage string, diffs []string, err error) {
 func (o outcome) equal() bool { return o.err == nil && len(o.diffs) == 0 }
 
 func (o outcome) refused() bool {
-	var ended *errEnded
+	var ended *endedError
 	return errors.As(o.err, &ended)
 }
 

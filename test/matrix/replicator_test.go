@@ -46,15 +46,15 @@ type replicator struct {
 	done chan struct{} // closed when the process ended
 }
 
-// errEnded carries why a replicator stopped, in its own words.
-type errEnded struct{ reason string }
+// endedError carries why a replicator stopped, in its own words.
+type endedError struct{ reason string }
 
-func (e *errEnded) Error() string { return "the replicator stopped: " + e.reason }
+func (e *endedError) Error() string { return "the replicator stopped: " + e.reason }
 
-// errStuck carries the state in which a replicator made no progress.
-type errStuck struct{ state string }
+// stuckError carries the state in which a replicator made no progress.
+type stuckError struct{ state string }
 
-func (e *errStuck) Error() string { return "no progress: " + e.state }
+func (e *stuckError) Error() string { return "no progress: " + e.state }
 
 func startReplicator(t testing.TB, source, targetKind, target string) *replicator {
 	t.Helper()
@@ -128,7 +128,7 @@ func (r *replicator) stop() error {
 	case <-r.done:
 	case <-time.After(patience):
 		r.kill()
-		return &errStuck{"it does not end after SIGTERM"}
+		return &stuckError{"it does not end after SIGTERM"}
 	}
 	if code := r.cmd.ProcessState.ExitCode(); code != 0 {
 		return r.ended()
@@ -149,7 +149,7 @@ func (r *replicator) ended() error {
 	if reason == "" { // a panic, or a kill from outside
 		return fmt.Errorf("the replicator ended with %v and says: %s", r.cmd.ProcessState, r.out.String())
 	}
-	return &errEnded{reason}
+	return &endedError{reason}
 }
 
 func (r *replicator) status() (wire.Status, error) {
@@ -163,7 +163,7 @@ func (r *replicator) status() (wire.Status, error) {
 	return s, json.NewDecoder(resp.Body).Decode(&s)
 }
 
-// await waits until the status is as wanted; an *errEnded or *errStuck says
+// await waits until the status is as wanted; an *endedError or *stuckError says
 // why it will not be.
 func (r *replicator) await(ok func(wire.Status) bool) error {
 	var last wire.Status
@@ -183,5 +183,5 @@ func (r *replicator) await(ok func(wire.Status) bool) error {
 	}
 	state := fmt.Sprintf("phase %s, %d full copies begun, applied %d; %s; %s",
 		last.Phase, last.FullSync.Count, last.AppliedOffset, last.Error, strings.Join(last.Findings, "; "))
-	return &errStuck{strings.TrimRight(state, "; ")}
+	return &stuckError{strings.TrimRight(state, "; ")}
 }
