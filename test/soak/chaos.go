@@ -47,7 +47,7 @@ func (c *chaos) run(ctx context.Context, t *testing.T) {
 	for i, r := range c.repls {
 		c.loop(ctx, uint64(10+i), c.replicatorPause, c.onReplicator(r))
 	}
-	c.loop(ctx, 1, between(800*time.Millisecond, 4*time.Second), c.onNetwork())
+	c.loop(ctx, 1, between(300*time.Millisecond, 2*time.Second), c.onNetwork())
 	c.loop(ctx, 2, between(2*time.Second, 5*time.Second), c.onSide(c.source))
 	c.loop(ctx, 3, between(2*time.Second, 5*time.Second), c.onSide(c.target))
 	done := make(chan struct{})
@@ -209,12 +209,12 @@ func (c *chaos) onNetwork() []disturbance {
 		all := append(s.members(), s.sentinels...)
 		return func(rnd *rand.Rand) *proxy { return all[rnd.IntN(len(all))].proxy }
 	}
-	cut := func(name string, s *side, d direction) disturbance {
+	// Small numbers of bytes hit handshakes, large ones the middle of batches;
+	// there are few bytes of answers and acknowledgements.
+	cut := func(name string, s *side, d direction, magnitude int) disturbance {
 		pick := of(s)
-		return disturbance{name, 10, func(_ context.Context, rnd *rand.Rand) error {
-			// Small numbers hit handshakes, large ones the middle of batches.
-			n := int64(1) << rnd.IntN(16)
-			if pick(rnd).cutAfter(d, rnd.Int64N(n)) == 0 {
+		return disturbance{name, 16, func(_ context.Context, rnd *rand.Rand) error {
+			if pick(rnd).cutAfter(d, rnd.Int64N(1<<rnd.IntN(magnitude))) == 0 {
 				return errSkipped
 			}
 			return nil
@@ -250,10 +250,10 @@ func (c *chaos) onNetwork() []disturbance {
 		}}
 	}
 	return []disturbance{
-		cut("connection cut, from the source", c.source, toClient),
-		cut("connection cut, to the source", c.source, toServer),
-		cut("connection cut, from the target", c.target, toClient),
-		cut("connection cut, to the target", c.target, toServer),
+		cut("connection cut, from the source", c.source, toClient, 16),
+		cut("connection cut, to the source", c.source, toServer, 9),
+		cut("connection cut, from the target", c.target, toClient, 12),
+		cut("connection cut, to the target", c.target, toServer, 16),
 		refuse("one server of the source unreachable", c.source),
 		refuse("one server of the target unreachable", c.target),
 		away("the whole source unreachable", c.source),
