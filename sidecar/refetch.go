@@ -132,8 +132,7 @@ func (s *streaming) putFetched(at int64) error {
 		}
 		version := int(f.rec.Count)
 		if !rdb.Readable(f.rec.Type, version, s.r.w.RDBVersion()) {
-			return stopf("key %q in database %d: its %s encoding (RDB type %d, source RDB version %d) cannot be read by the target (RDB version %d)",
-				f.Key, f.DB, rdb.TypeName(f.rec.Type), f.rec.Type, version, s.r.w.RDBVersion())
+			return unreadable([]byte(f.Key), f.DB, f.rec.Type, version, s.r.w.RDBVersion())
 		}
 		o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, s.r.w.RDBVersion()), Replace: true}
 		if err := s.r.w.Restore(s.ctx, f.rec, o); err != nil {

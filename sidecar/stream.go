@@ -10,6 +10,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/spool"
@@ -259,6 +260,9 @@ func (s *streaming) write(c *resp.Command) error {
 		}
 	}
 	unconditional(c)
+	if err := s.restore(c); err != nil {
+		return err
+	}
 	s.commands++
 	if err := s.r.inherit(c, s.db); err != nil {
 		return err
@@ -270,6 +274,33 @@ func (s *streaming) write(c *resp.Command) error {
 		return err
 	}
 	return s.flushFull()
+}
+
+// restore fits the payload of a RESTORE in the stream to the target, which may
+// not read the RDB version that the source wrote.
+func (s *streaming) restore(c *resp.Command) error {
+	if !route.EqualFold(c.Args[0], "restore") || len(c.Args) < 4 {
+		return nil
+	}
+	payload, target := c.Args[3], s.r.w.RDBVersion()
+	typ, version, ok := rdb.Payload(payload)
+	if !ok {
+		return nil // the target says what is wrong with it
+	}
+	if !rdb.Readable(typ, version, target) {
+		return unreadable(c.Args[1], s.db, typ, version, target)
+	}
+	footer := rdb.FooterVersion(version, target)
+	if footer == version {
+		return nil
+	}
+	words := make([]string, len(c.Args))
+	for i, a := range c.Args {
+		words[i] = string(a)
+	}
+	words[3] = string(rdb.Refoot(payload, footer))
+	c.Raw = resp.AppendCommand(nil, words...)
+	return nil
 }
 
 // maxTransaction bounds a transaction of the source, which is kept whole.

@@ -424,11 +424,8 @@ func dataError(buf []byte, i int, err error) error {
 		}
 	}
 	e := &DataError{Command: string(c.Args[0]), DB: db, Err: err}
-	switch eval := route.ClassOf(c.Args[0]) == route.ClassEval; {
-	case eval && len(c.Args) > 3: // the text of a script is no key
-		e.Key = string(c.Args[3])
-	case !eval && len(c.Args) > 1:
-		e.Key = string(c.Args[1])
+	if keys, keyErr := route.Keys(nil, c.Args); keyErr == nil && len(keys) > 0 {
+		e.Key = string(c.Args[keys[0]])
 	}
 	return e
 }

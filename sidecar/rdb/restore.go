@@ -82,6 +82,24 @@ func appendRestoreTail(dst []byte, r *Record, o RestoreOptions) []byte {
 	return dst
 }
 
+// footerLen is the RDB version and the checksum at the end of a payload.
+const footerLen = 10
+
+// Payload reads the value type and the RDB version of a RESTORE payload.
+func Payload(p []byte) (typ byte, version int, ok bool) {
+	if len(p) <= footerLen {
+		return 0, 0, false
+	}
+	return p[0], int(binary.LittleEndian.Uint16(p[len(p)-footerLen:])), true
+}
+
+// Refoot returns the same payload with another RDB version.
+func Refoot(p []byte, version int) []byte {
+	out := append([]byte(nil), p[:len(p)-footerLen]...)
+	out = append(out, byte(version), byte(version>>8))
+	return binary.LittleEndian.AppendUint64(out, CRC64(0, out))
+}
+
 func appendIntBulk(dst []byte, n int64) []byte {
 	var digits [20]byte
 	text := strconv.AppendInt(digits[:0], n, 10)

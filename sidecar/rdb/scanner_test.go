@@ -254,3 +254,20 @@ func BenchmarkScanRestore(b *testing.B) {
 		}
 	}
 }
+
+func TestRefoot(t *testing.T) {
+	p := AppendRestore(nil, &Record{Key: []byte("k"), Type: TypeString, Value: []byte("\x01v"), Idle: -1, Freq: -1}, RestoreOptions{Footer: 12})
+	payload := p[len(p)-2-13 : len(p)-2] // the last argument, less its CR LF
+	typ, version, ok := Payload(payload)
+	if !ok || typ != TypeString || version != 12 {
+		t.Fatalf("read type %d, version %d, %v", typ, version, ok)
+	}
+	older := Refoot(payload, 9)
+	want := AppendRestore(nil, &Record{Key: []byte("k"), Type: TypeString, Value: []byte("\x01v"), Idle: -1, Freq: -1}, RestoreOptions{Footer: 9})
+	if !bytes.Equal(older, want[len(want)-2-13:len(want)-2]) {
+		t.Errorf("refooted to % x", older)
+	}
+	if _, _, ok := Payload(payload[:10]); ok {
+		t.Error("ten bytes are no payload")
+	}
+}
