@@ -29,17 +29,17 @@ type end struct {
 	commands map[string]bool
 }
 
-func startEnd(t testing.TB, b *servers.Binary, cluster bool, more ...string) *end {
+// startEnd starts a cluster of so many masters, or with 0 a server alone.
+func startEnd(t testing.TB, b *servers.Binary, masters int) *end {
 	t.Helper()
-	e := &end{name: b.Name, binary: b, cluster: cluster, clients: map[int]redis.UniversalClient{}, commands: map[string]bool{}}
-	args := append([]string{"--hz", "100"}, more...)
-	if cluster {
+	e := &end{name: b.Name, binary: b, cluster: masters > 0, clients: map[int]redis.UniversalClient{}, commands: map[string]bool{}}
+	if e.cluster {
 		e.name += " cluster"
-		for _, s := range b.StartCluster(t, 3, 0, args...).Masters() {
+		for _, s := range b.StartCluster(t, masters, 0, "--hz", "100").Masters() {
 			e.addrs = append(e.addrs, s.Addr)
 		}
 	} else {
-		e.addrs = []string{b.Start(t, args...).Addr}
+		e.addrs = []string{b.Start(t, "--hz", "100").Addr}
 	}
 	t.Cleanup(func() {
 		for _, c := range e.clients {
@@ -59,7 +59,7 @@ func startEnd(t testing.TB, b *servers.Binary, cluster bool, more ...string) *en
 // startReplica starts a replica of src, of the same release.
 func startReplica(t testing.TB, src *end) *end {
 	t.Helper()
-	e := startEnd(t, src.binary, false)
+	e := startEnd(t, src.binary, 0)
 	e.name = "the replica of " + src.name
 	e.copyAgain(t, src)
 	return e
