@@ -156,8 +156,10 @@ func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end p
 	case one && parts != nil:
 		return t.addParts(ctx, parts, slot, start, end.Offset)
 	case len(c.Args) > unpackLimit && !splittable:
-		return &DataError{Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]]),
-			Err: fmt.Errorf("%d arguments are more than can be applied exactly once to a cluster (%d)", len(c.Args), unpackLimit)}
+		return &DataError{
+			Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]]),
+			Err: fmt.Errorf("%d arguments are more than can be applied exactly once to a cluster (%d)", len(c.Args), unpackLimit),
+		}
 	case one && len(c.Args) <= unpackLimit:
 		return t.add(ctx, c.Raw, c.Args, slot, end.Offset, end.Offset)
 	}
