@@ -145,6 +145,6 @@ func ask(addr string, args ...string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	return conn.Do(args...)
 }

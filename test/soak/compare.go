@@ -224,13 +224,15 @@ func readKey(c *testredis.Client, key string) (*value, error) {
 			return nil, err
 		}
 		list, _ := reply.([]any)
+		counters := ""
 		for i := 0; i+1 < len(list); i += 2 {
 			switch list[i] {
 			case "last-generated-id", "max-deleted-entry-id", "entries-added", "length":
-				v.digest += fmt.Sprint(" ", list[i], " ", list[i+1])
+				counters += fmt.Sprint(" ", list[i], " ", list[i+1])
 			}
 		}
-		v.describe += v.digest[strings.Index(v.digest, " "):]
+		v.digest += counters
+		v.describe += "," + counters
 	}
 	return v, nil
 }

@@ -58,7 +58,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("looking for a free port: %w", err)
 		}
-		defer l.Close()
+		defer func() { _ = l.Close() }()
 		list = append(list, l.Addr().(*net.TCPAddr).Port)
 	}
 	return list, nil

@@ -1,6 +1,9 @@
 package soak
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // portRewriter replaces port numbers in replies of cluster nodes and
 // Sentinels by those of the proxies in front of them, so that a client which
@@ -20,9 +23,9 @@ var portPrefixes = [][]byte{[]byte("127.0.0.1:"), []byte("127.0.0.1\r\n$5\r\n")}
 
 // rewrite returns what can be passed on; the rest waits for the next bytes.
 func (r *portRewriter) rewrite(p []byte) []byte {
-	buf := append(r.rest, p...)
+	buf := slices.Concat(r.rest, p)
 	r.rest = nil
-	for i := 0; i < len(buf); i++ {
+	for i := range buf {
 		for _, prefix := range portPrefixes {
 			tail := buf[i:]
 			switch {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,6 +137,11 @@ func soak(t *testing.T, s settings, p topology, binary string) {
 	defer w.end()
 	pause(ctx, time.Second) // so that there is something to copy at first
 	c := &chaos{source: source, target: target, writers: w, report: rep, skip: s.skip, seed: s.seed}
+	for name := range s.skip {
+		if !slices.Contains(c.names(), name) {
+			t.Logf("SOAK_SKIP names %q, which is not among those of this topology: %q", name, c.names())
+		}
+	}
 	for shard, set := range source.sets {
 		slots := source.slots(t, set)
 		r := &replicator{
