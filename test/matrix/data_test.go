@@ -112,6 +112,17 @@ var data = []feature{
 		w.do("PEXPIREAT", w.key("2"), far(200))
 		w.do("EXPIRE", w.key("3"), 100000)
 	}},
+	{name: "near expiries", write: func(w *writer) {
+		for i, ms := range []int{600_000, 3_600_000, 20_000_000} {
+			w.do("SET", w.key(fmt.Sprint(i)), "v", "PX", ms)
+			w.do("RPUSH", w.key(fmt.Sprint("list", i)), "v")
+			w.do("PEXPIRE", w.key(fmt.Sprint("list", i)), ms)
+		}
+	}, touch: func(w *writer) {
+		w.do("PERSIST", w.key("0"))
+		w.do("PEXPIRE", w.key("1"), 7_200_000)
+		w.do("RENAME", w.key("list2"), w.key("renamed"))
+	}},
 	{name: "databases", dbs: true, write: func(w *writer) {
 		for db := range databases {
 			w.in(db).do("SET", w.key("same"), db)
@@ -198,6 +209,12 @@ var data = []feature{
 		}
 		w.do("HSET", w.key("hash"), "n", 1)
 		w.do("HPEXPIREAT", w.key("hash"), far(1000), "FIELDS", 1, "n")
+	}, touch: touchFields},
+	{name: "field expiries, near", needs: fieldExpiry, holds: fieldExpiry, write: func(w *writer) {
+		w.do("HSET", w.key("hash"), "a", 1, "b", 2, "n", 3)
+		w.do("HPEXPIRE", w.key("hash"), 600_000, "FIELDS", 2, "a", "n")
+		w.do("HPEXPIRE", w.key("hash"), 3_600_000, "FIELDS", 1, "b")
+		w.do("PEXPIRE", w.key("hash"), 7_200_000)
 	}, touch: touchFields},
 	{name: "streams", write: writeStreams, touch: touchStreams},
 	{name: "groups", write: writeGroups, touch: touchGroups},

@@ -21,7 +21,7 @@ import (
 
 const (
 	// patience bounds the wait for a copy of the small data of these tests.
-	patience = 20 * time.Second
+	patience = time.Minute
 	pairName = "matrix"
 )
 
