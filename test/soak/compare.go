@@ -224,15 +224,15 @@ func readKey(c *testredis.Client, key string) (*value, error) {
 			return nil, err
 		}
 		list, _ := reply.([]any)
-		counters := ""
+		var counters strings.Builder
 		for i := 0; i+1 < len(list); i += 2 {
 			switch list[i] {
 			case "last-generated-id", "max-deleted-entry-id", "entries-added", "length":
-				counters += fmt.Sprint(" ", list[i], " ", list[i+1])
+				fmt.Fprint(&counters, " ", list[i], " ", list[i+1])
 			}
 		}
-		v.digest += counters
-		v.describe += "," + counters
+		v.digest += counters.String()
+		v.describe += "," + counters.String()
 	}
 	return v, nil
 }
