@@ -309,25 +309,3 @@ func sourceRestart(t *testing.T, s *scene) {
 	s.inSync(t, 3*time.Minute)
 	equalNow(t, s)
 }
-
-// powerLoss takes the power from the target's whole site and gives it back:
-// API server, replicators and redis-b come back at the same time, the data of
-// redis-b as old as its last snapshot.
-func powerLoss(t *testing.T, s *scene) {
-	site := s.pair.Target.Site
-	if err := s.world.PowerOff(t.Context(), site); err != nil {
-		t.Fatal(err)
-	}
-	r := s.plugin(t, 0, "discover", "--context", s.pair.Source.Site, "-n", s.pair.Source.Namespace)
-	contains(t, r.Stdout, s.pair.Source.Instance)
-	if err := s.world.PowerOn(t.Context(), site); err != nil {
-		t.Fatal(err)
-	}
-	bounded, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	if err := s.cluster(t, s.pair.Target).WaitReady(bounded, s.pair.Target); err != nil {
-		t.Fatal(err)
-	}
-	s.inSync(t, 3*time.Minute)
-	equalNow(t, s)
-}

@@ -47,7 +47,6 @@ func TestEndToEnd(t *testing.T) {
 		{"cut and restore of the network", networkCut},
 		{"deadlines that pass while the replicators are away", deadlineWhileAway},
 		{"restart of the whole source with other addresses", sourceRestart},
-		{"power loss of the target's site", powerLoss},
 		{"delete leaves nothing", deleteLeavesNothing},
 		{"every verb works with its documented rights", documentedRights},
 	}
