@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/test/images"
 	"github.com/redis-sync/kubectl-redis-sync/test/operator"
@@ -58,11 +60,14 @@ func (w *World) testcluster(ctx context.Context, args ...string) (Result, error)
 
 // ClustersUp starts both clusters unless they run and loads the images.
 func (w *World) ClustersUp(ctx context.Context) error {
-	r, err := w.testcluster(ctx, "up", "site-a", "site-b")
-	if err != nil {
-		return err
+	// Its output is shown as it comes: the first build takes minutes.
+	up := exec.CommandContext(ctx, filepath.Join(w.Root, "test", "cluster", "testcluster"), "up", "site-a", "site-b")
+	up.Stdout, up.Stderr = w.Out, w.Out
+	up.Cancel = func() error { return up.Process.Signal(os.Interrupt) }
+	up.WaitDelay = time.Minute
+	if err := up.Run(); err != nil {
+		return fmt.Errorf("testcluster up: %w", err)
 	}
-	fmt.Fprintf(w.Out, "%s", indent(r.Stdout))
 	if err := w.Find(ctx); err != nil {
 		return err
 	}
@@ -140,12 +145,4 @@ func (w *World) RedisUp(ctx context.Context, scenario sites.Scenario) error {
 		fmt.Fprintf(w.Out, "    %s: %s %s/%s serves\n", p.Site, p.Kind, p.Namespace, p.Instance)
 	}
 	return nil
-}
-
-func indent(text string) string {
-	var b strings.Builder
-	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
-		fmt.Fprintf(&b, "    %s\n", line)
-	}
-	return b.String()
 }
