@@ -11,18 +11,20 @@ import (
 )
 
 func (c *chaos) onReplicator(r *replicator) []disturbance {
-	kill := func(sig syscall.Signal) func(context.Context, *rand.Rand) error {
-		return func(_ context.Context, rnd *rand.Rand) error {
+	return []disturbance{
+		{"replicator killed", 70, func(_ context.Context, rnd *rand.Rand) error {
 			if c.spare(r, rnd) {
 				return errSkipped
 			}
-			_, err := r.signal(sig, true)
+			_, err := r.signal(syscall.SIGKILL, true)
 			return err
-		}
-	}
-	return []disturbance{
-		{"replicator killed", 70, kill(syscall.SIGKILL)},
-		{"replicator ended with SIGTERM", 8, kill(syscall.SIGTERM)},
+		}},
+		{"replicator ended with SIGTERM", 8, func(_ context.Context, rnd *rand.Rand) error {
+			if c.spare(r, rnd) {
+				return errSkipped
+			}
+			return r.drain()
+		}},
 		{"replicator frozen", 8, func(ctx context.Context, rnd *rand.Rand) error {
 			if c.onlyAround.Load() {
 				return errSkipped

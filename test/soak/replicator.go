@@ -46,6 +46,7 @@ type process struct {
 	metrics, prof int
 	log           *processLog
 	expected      bool // its end was wanted; guarded by replicator.mu
+	began         time.Time
 	done          chan struct{}
 	exit          int
 }
@@ -71,7 +72,7 @@ func (r *replicator) launch() error {
 	if err != nil {
 		return err
 	}
-	p := &process{number: r.started, metrics: ports[0], prof: ports[1], done: make(chan struct{})}
+	p := &process{number: r.started, metrics: ports[0], prof: ports[1], began: time.Now(), done: make(chan struct{})}
 	dir := filepath.Join(r.dir, fmt.Sprintf("shard-%d-process-%d", r.shard, p.number))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("the folder of a replicator: %w", err)
@@ -129,13 +130,14 @@ func (r *replicator) watch(p *process, dir string) {
 }
 
 // signal sends a signal to the current process; ends says that it ends by it.
+// The error is errSkipped when the process has ended already.
 func (r *replicator) signal(sig syscall.Signal, ends bool) (*process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.current
 	select {
 	case <-p.done:
-		return p, nil // between two processes
+		return p, errSkipped // between two processes
 	default:
 	}
 	p.expected = p.expected || ends
@@ -189,26 +191,35 @@ func (r *replicator) supersede(ctx context.Context, frozen time.Duration) error 
 	return nil
 }
 
-// stop ends the current process with SIGTERM; it must drain and end with 0.
+// stop ends the current process for good.
 func (r *replicator) stop() {
 	r.mu.Lock()
 	r.stopped = true
 	r.mu.Unlock()
+	if err := r.drain(); err != nil && !errors.Is(err, errSkipped) {
+		r.report.fail("%v", err)
+	}
+	r.wg.Wait()
+}
+
+// drain ends the current process with SIGTERM; it must end with 0.
+func (r *replicator) drain() error {
 	p, err := r.signal(syscall.SIGTERM, true)
 	if err != nil {
-		r.report.fail("%v", err)
-		return
+		return err
 	}
 	select {
 	case <-p.done:
-		if p.exit != 0 {
+		// One that has just been started does not listen for signals yet.
+		if p.exit > 0 || p.exit < 0 && time.Since(p.began) > 5*time.Second {
 			r.report.fail("shard %d: after SIGTERM process %d ended with code %d: %s", r.shard, p.number, p.exit, p.log.last())
 		}
 	case <-time.After(30 * time.Second):
 		r.report.fail("shard %d: process %d has not ended 30 s after SIGTERM", r.shard, p.number)
 		_ = p.cmd.Process.Kill() // it is reported
+		<-p.done
 	}
-	r.wg.Wait()
+	return nil
 }
 
 var httpClient = &http.Client{Timeout: 2 * time.Second}
