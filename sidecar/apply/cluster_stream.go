@@ -129,7 +129,7 @@ func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.
 	}
 	// Whatever is flushed on the way there is flushed up to before it.
 	if err := t.write(ctx, c, t.now.Offset, end); err != nil {
-		return err
+		return t.diverged(err)
 	}
 	t.now = end
 	return nil

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -108,6 +109,8 @@ func TestPasswordFiles(t *testing.T) {
 	}
 }
 
+var readsFiles = regexp.MustCompile(`(password|ca|cert|key)_file`)
+
 func FuzzParse(f *testing.F) {
 	seed, err := os.ReadFile("testdata/redisshake.toml")
 	if err != nil {
@@ -116,7 +119,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(string(seed))
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, text string) {
-		if strings.Contains(text, "_file") {
+		if readsFiles.MatchString(text) {
 			t.Skip("would read files of this machine")
 		}
 		if c, err := Parse("sync.toml", text); err == nil && len(c.SourceAddrs) == 0 {
