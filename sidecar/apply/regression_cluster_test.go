@@ -93,19 +93,22 @@ func TestWideCommandIsRefusedBeforeItRuns(t *testing.T) {
 	for i := range 4000 {
 		args = append(args, strconv.Itoa(i), "m"+strconv.Itoa(i))
 	}
-	for range 2 {
-		if w.now.Offset < 150 {
-			write(t, w, 150, "INCR", "{t}n")
-		}
-		err := w.Write(ctx, command(t, args...), 0, at(200))
-		if err == nil {
-			err = w.Flush(ctx, true)
-		}
-		var refused *DataError
-		if !errors.As(err, &refused) || refused.Command != "ZADD" || refused.Key != "{t}z" {
-			t.Errorf("the wide command ended with %v, want a refusal that names it", err)
-		}
-		w, _ = again(t, s, w)
+	write(t, w, 150, "INCR", "{t}n")
+	err := w.Write(ctx, command(t, args...), 0, at(200))
+	if err == nil {
+		err = w.Flush(ctx, true)
+	}
+	var refused *DataError
+	if !errors.As(err, &refused) || refused.Command != "ZADD" || refused.Key != "{t}z" {
+		t.Errorf("the wide command ended with %v, want a refusal that names it", err)
+	}
+	// Stopping there at each restart would help nobody: a full copy follows.
+	next := NewCluster(w.o)
+	ck, err := next.Take(ctx)
+	must(t, err)
+	defer func() { _ = next.Close() }()
+	if ck.Usable() {
+		t.Errorf("a restart would come to the same command: %+v", ck)
 	}
 	if n := s.Do(t, "GET", "{t}n"); n != nil && n != "1" {
 		t.Errorf("the command before it ran %v times", n)
