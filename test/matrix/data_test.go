@@ -115,13 +115,13 @@ var data = []feature{
 	{name: "near expiries", write: func(w *writer) {
 		for i, ms := range []int{600_000, 3_600_000, 20_000_000} {
 			w.do("SET", w.key(fmt.Sprint(i)), "v", "PX", ms)
-			w.do("RPUSH", w.key(fmt.Sprint("list", i)), "v")
-			w.do("PEXPIRE", w.key(fmt.Sprint("list", i)), ms)
+			w.do("RPUSH", w.key(fmt.Sprint("{list}", i)), "v")
+			w.do("PEXPIRE", w.key(fmt.Sprint("{list}", i)), ms)
 		}
 	}, touch: func(w *writer) {
 		w.do("PERSIST", w.key("0"))
 		w.do("PEXPIRE", w.key("1"), 7_200_000)
-		w.do("RENAME", w.key("list2"), w.key("renamed"))
+		w.do("RENAME", w.key("{list}2"), w.key("renamed {list}"))
 	}},
 	{name: "databases", dbs: true, write: func(w *writer) {
 		for db := range databases {
