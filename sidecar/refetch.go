@@ -124,6 +124,9 @@ func fetchKey(c *conn.Conn, sess *psync.Session, m apply.Missing) (fetched, erro
 
 // putFetched writes the fetched values whose offset the stream has reached.
 func (s *streaming) putFetched(at int64) error {
+	if len(s.pending) == 0 || s.pending[0].offset > at {
+		return nil
+	}
 	for len(s.pending) > 0 && s.pending[0].offset <= at {
 		f := s.pending[0]
 		s.pending = s.pending[1:]

@@ -65,78 +65,91 @@ type streaming struct {
 	commands, bytes int64
 }
 
-// stream applies commands until the session ends.
+// stream applies commands until the session ends. Whatever ended it on the
+// source's side, nothing is in flight to the target afterwards: the next
+// session asks for what follows the position that is applied.
 func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.Window, in *input) error {
 	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset}
-	if !sess.Full {
-		// Some servers send newlines after +CONTINUE that are no part of the
-		// stream.
-		for {
-			p, err := w.Peek(1)
-			if err != nil {
-				return &SourceError{err}
-			}
-			if p[0] != '\n' {
-				break
-			}
-			if _, err := w.Byte(); err != nil {
-				return &SourceError{err}
-			}
-			s.start++
-			in.streamFrom.Add(1)
-		}
-	}
 	defer s.closeFetch()
-	in.dry = func() error {
-		if err := s.flush(true); err != nil {
-			return err
+	err := s.consume(in)
+	in.dry = nil
+	if !errors.As(err, new(*SourceError)) {
+		return err
+	}
+	if s.inMulti { // the rest of the transaction will come again
+		r.w.Rollback()
+	}
+	if flushErr := r.w.Flush(ctx, true); flushErr != nil {
+		return flushErr
+	}
+	r.missing = append(r.missing, r.w.Missing()...)
+	r.applied.Store(r.w.Applied().Offset)
+	return err
+}
+
+// skipNewlines passes over what some servers send after +CONTINUE; it is no
+// part of the stream.
+func (s *streaming) skipNewlines(in *input) error {
+	for {
+		p, err := s.w.Peek(1)
+		if err != nil {
+			return &SourceError{err}
 		}
-		if !s.inMulti {
-			if err := s.putFetched(r.w.Applied().Offset); err != nil {
-				return err
-			}
+		if p[0] != '\n' {
+			return nil
 		}
-		if !s.inMulti && r.held.any() && r.caughtUp() {
-			return r.release(ctx)
+		if _, err := s.w.Byte(); err != nil {
+			return &SourceError{err}
 		}
+		s.start++
+		in.streamFrom.Add(1)
+	}
+}
+
+// whenDry runs before the stream would wait for bytes.
+func (s *streaming) whenDry() error {
+	if err := s.flush(true); err != nil {
+		return err
+	}
+	if s.inMulti {
 		return nil
 	}
-	defer func() { in.dry = nil }()
+	if err := s.putFetched(s.r.w.Applied().Offset); err != nil {
+		return err
+	}
+	if s.r.held.any() && s.r.caughtUp() {
+		return s.r.release(s.ctx)
+	}
+	return nil
+}
+
+// consume reads and applies commands until something ends it.
+func (s *streaming) consume(in *input) error {
+	if !s.sess.Full {
+		if err := s.skipNewlines(in); err != nil {
+			return err
+		}
+	}
+	in.dry = s.whenDry
 	if err := s.flush(true); err != nil { // the checkpoint under the replid of now
 		return err
 	}
 	var c resp.Command
 	for {
-		err := resp.ReadCommand(w, &c)
-		if err == nil {
-			if err = s.command(&c); err == nil {
-				continue
-			}
-			if !isApply(err) {
-				err = &applyError{err}
-			}
-		}
+		err := resp.ReadCommand(s.w, &c)
 		var target *applyError
-		if errors.As(err, &target) {
+		switch {
+		case errors.As(err, &target):
 			return target.err
-		}
-		if errors.Is(err, window.ErrTooLarge) {
+		case errors.Is(err, window.ErrTooLarge):
 			return stopf("a command of the stream is too large: %v", err)
+		case err != nil:
+			return &SourceError{err}
 		}
-		if s.inMulti { // the rest of the transaction will come again
-			r.w.Rollback()
-			s.inMulti = false
+		if err := s.command(&c); err != nil {
+			return err
 		}
-		if flushErr := s.flush(true); flushErr != nil {
-			return flushErr
-		}
-		return &SourceError{err}
 	}
-}
-
-func isApply(err error) bool {
-	var a *applyError
-	return errors.As(err, &a)
 }
 
 // flush sends the open batch, unless a transaction of the source is open.

@@ -30,6 +30,7 @@ type keySpec struct {
 	class             Class
 	first, last, step int
 	count             int
+	countStep         int  // arguments per key after count; 0 is 1
 	split             bool // may be cut into one command per key group
 	store             bool // options may name one more key (STORE, STOREDIST)
 }
@@ -51,7 +52,8 @@ func makeTable() map[string]keySpec {
 		"del": {class: ClassWrite, first: 1, last: -1, step: 1, split: true}, "unlink": {class: ClassWrite, first: 1, last: -1, step: 1, split: true},
 		"touch": {class: ClassWrite, first: 1, last: -1, step: 1, split: true},
 		"mset":  {class: ClassWrite, first: 1, last: -1, step: 2, split: true}, "msetnx": {class: ClassWrite, first: 1, last: -1, step: 2},
-		"bitop": {class: ClassWrite, first: 2, last: -1, step: 1}, "pfmerge": {class: ClassWrite, first: 1, last: -1, step: 1},
+		"msetex": {class: ClassWrite, count: 1, countStep: 2},
+		"bitop":  {class: ClassWrite, first: 2, last: -1, step: 1}, "pfmerge": {class: ClassWrite, first: 1, last: -1, step: 1},
 		"blpop": {class: ClassWrite, first: 1, last: -2, step: 1}, "brpop": {class: ClassWrite, first: 1, last: -2, step: 1},
 		"bzpopmin": {class: ClassWrite, first: 1, last: -2, step: 1}, "bzpopmax": {class: ClassWrite, first: 1, last: -2, step: 1},
 		"xgroup": {class: ClassWrite, first: 2, last: 2, step: 1},
@@ -139,11 +141,12 @@ func Keys(dst []int, args [][]byte) ([]int, error) {
 			return dst, fmt.Errorf("command %s of the replication stream has %d arguments, too few for its keys", args[0], len(args))
 		}
 		n, err := strconv.Atoi(string(args[s.count]))
-		if err != nil || n < 0 || s.count+n >= len(args) {
+		step := max(s.countStep, 1)
+		if err != nil || n < 0 || n > len(args) || s.count+n*step >= len(args) {
 			return dst, fmt.Errorf("command %s of the replication stream names more keys than it has arguments", args[0])
 		}
 		for i := range n {
-			dst = append(dst, s.count+1+i)
+			dst = append(dst, s.count+1+i*step)
 		}
 	}
 	if s.store {
