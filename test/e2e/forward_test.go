@@ -213,7 +213,7 @@ func deleteLeavesNothing(t *testing.T, s *scene) {
 	objectsAsFixtures(t, s)
 }
 
-// daocloud runs the path once more with the labels that the seed shows.
+// daocloud runs the path once more with the labels that DaoCloud puts on its instances.
 func daocloud(t *testing.T, world *harness.World) {
 	s := open(t, world, "daocloud", "dce")
 	objectsAsFixtures(t, s)

@@ -86,7 +86,7 @@ func TestEndToEnd(t *testing.T) {
 			t.Fatalf("stopped after %q: the later steps need it", step.name)
 		}
 	}
-	t.Run("labels of the seed document", func(t *testing.T) { daocloud(t, world) })
+	t.Run("labels of DaoCloud", func(t *testing.T) { daocloud(t, world) })
 }
 
 // alone are the steps whose failure does not keep the later ones from running.
