@@ -1,0 +1,239 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"sort"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// answers reads the answers of all batches in flight and does again, in
+// order, what was not applied.
+func (t *Cluster) answers(ctx context.Context) error {
+	var loose []looseCommand
+	var cause error
+	broken := false
+	for _, n := range t.nodes {
+		if n.prev == nil {
+			continue
+		}
+		left, err := t.answer(n)
+		var read *resp.ReadError
+		switch {
+		case err == nil:
+		case errors.As(err, &read):
+			broken, cause = true, err
+			continue
+		case transient(err):
+			cause = err
+		default:
+			return t.diverged(err)
+		}
+		loose = append(loose, left...)
+		n.spare, n.prev = n.prev, nil
+	}
+	if broken {
+		more, err := t.recover(ctx, cause)
+		if err != nil {
+			return err
+		}
+		loose = append(loose, more...)
+	}
+	if len(loose) > 0 {
+		if err := t.resolve(ctx, loose, cause); err != nil {
+			return t.diverged(err)
+		}
+	}
+	t.committed = t.flushed
+	return nil
+}
+
+// answer reads the answer to a node's batch and returns the commands that were
+// not applied.
+func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
+	if n.c == nil {
+		return nil, errGone
+	}
+	b := n.prev
+	if b.plain {
+		return b.answerPlain(n)
+	}
+	r, err := resp.ReadReply(n.c.W)
+	if err != nil {
+		return nil, &resp.ReadError{Err: err}
+	}
+	if err := r.Err(); err != nil { // the script did not start
+		if !transient(err) {
+			return nil, &DataError{Command: "a batch at " + n.addr, Err: err}
+		}
+		return b.loose(0), err
+	}
+	if r.Kind == ':' {
+		n.moved(b.cmds[0].slot, b.cmds[len(b.cmds)-1].mark)
+		return nil, nil
+	}
+	failed, missing, err := scriptAnswer(&r, len(b.cmds))
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range missing {
+		t.missing = append(t.missing, Missing{Key: b.take(i).key})
+	}
+	if failed == nil {
+		n.moved(b.cmds[0].slot, b.cmds[len(b.cmds)-1].mark)
+		return nil, nil
+	}
+	at, err := failed.at, failed.err
+	if at > 0 {
+		n.moved(b.cmds[at-1].slot, b.cmds[at-1].mark)
+	}
+	if !transient(err) {
+		return nil, dataError(b.raw, at, err)
+	}
+	return b.loose(at), err
+}
+
+func (b *nodeBatch) answerPlain(n *clusterNode) (left []looseCommand, first error) {
+	for i := range b.cmds {
+		err := resp.SkipReply(n.c.W)
+		var broken *resp.ReadError
+		if errors.As(err, &broken) {
+			return nil, err
+		}
+		if err != nil && !transient(err) {
+			return nil, dataError(b.raw, i, err)
+		}
+		if first == nil {
+			first = err
+		}
+		// What came after a refused command is done again after it, also what
+		// was done already: it can be repeated.
+		if first != nil {
+			left = append(left, b.take(i))
+		}
+	}
+	return left, first
+}
+
+// looseCommand is a command outside of a batch.
+type looseCommand struct {
+	nodeCommand
+	raw []byte
+}
+
+func (b *nodeBatch) take(i int) looseCommand {
+	c := b.cmds[i]
+	raw := b.raw[c.from:c.to]
+	c.body -= c.from
+	c.to -= c.from
+	c.from = 0
+	return newLoose(c, raw)
+}
+
+// newLoose copies a command out of its buffer and finds its first key.
+func newLoose(c nodeCommand, raw []byte) looseCommand {
+	l := looseCommand{c, append([]byte(nil), raw...)}
+	args := parseArgs(l.raw)
+	l.deadline = deadline(args)
+	if keys, err := route.Keys(nil, args); err == nil && len(keys) > 0 {
+		l.key = string(args[keys[0]])
+	} else if len(args) > 1 {
+		l.key = string(args[1]) // a channel
+	}
+	return l
+}
+
+// loose returns copies of the commands from i on.
+func (b *nodeBatch) loose(i int) []looseCommand {
+	var list []looseCommand
+	for ; i < len(b.cmds); i++ {
+		list = append(list, b.take(i))
+	}
+	return list
+}
+
+// recover connects again after a lost connection and returns the commands in
+// flight that were not applied.
+func (t *Cluster) recover(ctx context.Context, cause error) ([]looseCommand, error) {
+	old := append([]*clusterNode(nil), t.nodes...)
+	if err := t.reconnect(ctx, cause); err != nil {
+		return nil, err
+	}
+	for _, o := range old {
+		if t.node(o.id, o.runID) == nil {
+			// A failover: what the old master had acknowledged, and did not
+			// note in a frontier, may be lost.
+			return nil, ErrRewound
+		}
+	}
+	var loose []looseCommand
+	for _, n := range t.nodes {
+		if n.prev == nil {
+			continue
+		}
+		for i, c := range n.prev.cmds {
+			if o := t.owner[c.slot]; !o.done(c.slot, c.end) {
+				loose = append(loose, n.prev.take(i))
+			}
+		}
+		n.spare, n.prev = n.prev, nil
+	}
+	return loose, nil
+}
+
+func (t *Cluster) node(id, runID string) *clusterNode {
+	for _, n := range t.nodes {
+		if n.id == id && n.runID == runID {
+			return n
+		}
+	}
+	return nil
+}
+
+// reconnect takes the shard again, until it works. Open batches are divided
+// anew.
+func (t *Cluster) reconnect(ctx context.Context, cause error) error {
+	var b backoff
+	err := cause
+	for {
+		if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
+			return err
+		}
+		var ck fence.Checkpoint
+		if ck, err = t.connect(ctx); err != nil {
+			continue
+		}
+		if !ck.Usable() {
+			return ErrRewound
+		}
+		t.o.Waiting(nil)
+		t.divide()
+		return nil
+	}
+}
+
+// divide puts the commands of the open batches to the nodes that have their
+// slots now.
+func (t *Cluster) divide() {
+	var all []looseCommand
+	for _, n := range t.nodes {
+		all = append(all, n.cur.loose(0)...)
+		n.cur.reset()
+	}
+	sortLoose(all)
+	for _, c := range all {
+		b := t.owner[c.slot].cur
+		at := len(b.raw)
+		b.raw = append(b.raw, c.raw...)
+		c.from, c.body, c.to = at, at+c.body, at+c.to
+		b.cmds = append(b.cmds, c.nodeCommand)
+		b.plain = false
+	}
+}
+
+func sortLoose(all []looseCommand) {
+	sort.SliceStable(all, func(i, k int) bool { return all[i].end < all[k].end })
+}
