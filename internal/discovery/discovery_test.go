@@ -58,16 +58,7 @@ func TestClusterAfterFailover(t *testing.T) {
 		t.Errorf("got %+v", inst)
 	}
 
-	id := cluster.Replicas(1)[0].Do(t, "CLUSTER", "MYID").(string)
-	testredis.Eventually(t, 20*time.Second, "the leader knows its follower", func() bool {
-		for line := range strings.Lines(cluster.Masters()[1].Do(t, "CLUSTER", "NODES").(string)) {
-			if strings.HasPrefix(line, id) {
-				return strings.Contains(line, " slave ")
-			}
-		}
-		return false
-	})
-	cluster.Replicas(1)[0].Do(t, "CLUSTER", "FAILOVER")
+	cluster.Failover(t, cluster.Replicas(1)[0])
 	testredis.Eventually(t, 20*time.Second, "the follower is seen as the primary by all", func() bool {
 		inst = discover(t, s, "redis-a")
 		return len(topology.Errors(inst.Findings)) == 0 && len(inst.Shards) == 3 && inst.Shards[1].Primary == "redis-a-follower-1"

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 const slotCount = 16384
@@ -75,6 +76,13 @@ func StartCluster(t testing.TB, masters, replicas int, args ...string) *Cluster 
 			if len(s.Do(t, "CLUSTER", "SLOTS").([]any)) != masters {
 				return false
 			}
+			// And every replica, or it would deny it the vote in a failover
+			// ("it is a master node"). CLUSTER SLOTS leaves out replicas
+			// that have not seen a byte of the stream yet.
+			nodes := s.Do(t, "CLUSTER", "NODES").(string)
+			if strings.Count(nodes, " slave ")+strings.Count(nodes, ",slave ") != masters*replicas {
+				return false
+			}
 			if i >= masters && !attached(t, c.Nodes[(i-masters)/replicas], s) {
 				return false
 			}
@@ -82,6 +90,26 @@ func StartCluster(t testing.TB, masters, replicas int, args ...string) *Cluster 
 		return true
 	})
 	return c
+}
+
+// Failover makes the replica a master while its master lives, and waits until
+// it says that it is one. An election can fail for want of a vote, so the
+// command is repeated.
+func (c *Cluster) Failover(t testing.TB, replica *Server) {
+	t.Helper()
+	var asked time.Time
+	Eventually(t, startTimeout, "the replica takes over from its master", func() bool {
+		if strings.Contains(replica.Do(t, "INFO", "replication").(string), "role:master") {
+			return true
+		}
+		// The nodes give up a manual failover after 5 s
+		// (CLUSTER_MF_TIMEOUT in cluster.h).
+		if time.Since(asked) > 6*time.Second {
+			asked = time.Now()
+			replica.Do(t, "CLUSTER", "FAILOVER")
+		}
+		return false
+	})
 }
 
 // Masters returns the nodes that were given slots, in slot order.

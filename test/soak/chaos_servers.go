@@ -175,22 +175,28 @@ func (c *chaos) plannedFailover(ctx context.Context, s *side, set *set) error {
 		if _, err := s.sentinels[0].TryDo("SENTINEL", "FAILOVER", masterName); err != nil {
 			return fmt.Errorf("SENTINEL FAILOVER: %w", err)
 		}
-	} else {
-		for _, r := range set.members {
-			if r != m {
+	}
+	var asked time.Time
+	err = until(context.WithoutCancel(ctx), 30*time.Second, "a replica took over from "+m.Addr, func() error {
+		next, err := s.master(set)
+		if err != nil || next != m {
+			return err
+		}
+		// An election can fail for want of a vote, and the nodes give it up
+		// after 5 s (CLUSTER_MF_TIMEOUT in cluster.h): ask again then.
+		if s.shape == cluster && time.Since(asked) > 6*time.Second {
+			asked = time.Now()
+			for _, r := range set.members {
+				if r == m {
+					continue
+				}
 				if _, err := r.TryDo("CLUSTER", "FAILOVER"); err != nil {
 					return fmt.Errorf("CLUSTER FAILOVER at %s: %w", r.Addr, err)
 				}
 				break
 			}
 		}
-	}
-	err = until(context.WithoutCancel(ctx), 30*time.Second, "a replica took over from "+m.Addr, func() error {
-		next, err := s.master(set)
-		if err == nil && next == m {
-			return notYet("%s is still the master", m.Addr)
-		}
-		return err
+		return notYet("%s is still the master", m.Addr)
 	})
 	if err != nil {
 		return err
