@@ -116,6 +116,14 @@ test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down 
 matrix: ## Every Redis and Valkey release to every other one, as a table (Debian)
 	cd test && MATRIX=1 go test -v -p 1 -count=1 -timeout 60m ./servers ./matrix
 
+.PHONY: bench
+bench: test-packages ## Measure full sync, streaming, latency against the servers' own speed (BENCH_* and PEER in test/bench/doc.go)
+	cd test && BENCH=1 go test -v -count=1 -timeout 6h -run '^TestBench$$' ./bench
+
+.PHONY: bench-check
+bench-check: test-packages ## Fail when a ratio is more than 10 % worse than recorded in test/bench/recorded.json
+	cd test && BENCH=1 BENCH_CHECK=1 go test -v -count=1 -timeout 6h -run '^TestBench$$' ./bench
+
 .PHONY: release-archives
 release-archives: ## Build the archives of a release into dist/ (VERSION=v1.2.3, PLATFORMS=...)
 	@rm -rf dist/archive && mkdir -p dist
