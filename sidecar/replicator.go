@@ -235,7 +235,10 @@ func (r *Replicator) take(ctx context.Context) (fence.Checkpoint, error) {
 	if err != nil {
 		return ck, err
 	}
-	r.st.Update(func(s *wire.Status) { s.Target, s.Delivery = r.w.Target(), r.w.Delivery() })
+	r.st.Update(func(s *wire.Status) {
+		s.Target, s.Delivery = r.w.Target(), r.w.Delivery()
+		r.judgeUser(s)
+	})
 	return ck, nil
 }
 
@@ -274,6 +277,7 @@ func (r *Replicator) waiting(err error) {
 				s.Phase = r.unfenced
 			}
 			s.Target = r.w.Target()
+			r.judgeUser(s)
 		})
 	default:
 		if now.Error != err.Error() {
@@ -288,6 +292,16 @@ func (r *Replicator) waiting(err error) {
 		})
 	}
 }
+
+// judgeUser notes when the target does not know the user that alone may write
+// to a protected standby: a pod that was made anew has lost its ACLs.
+func (r *Replicator) judgeUser(s *wire.Status) {
+	want := r.cfg.SyncFile.Target.SyncUsername
+	setFinding(s, standbyWritable, want != "" && s.Target.User != want)
+}
+
+const standbyWritable = "standby writable: the target does not know the user of the replicators any more (a pod made anew has no ACLs), " +
+	"so applications may write there; apply protects it again"
 
 // identify makes an identity for a file without [link]: a hash of the
 // source's address and of its cluster node id, so that a restart finds its

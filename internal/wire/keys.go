@@ -11,6 +11,10 @@ import (
 // live in DB 0.
 const KeyPrefix = "redis-sync:"
 
+// SyncUser is the one ACL user that may write to a protected standby. The
+// plugin makes it on every data pod, the replicators log in as it first.
+const SyncUser = "redis-sync"
+
 // FenceKey names the string that holds the epoch of the pair, as a decimal
 // number. Only the plugin creates it; while it is missing or differs from a
 // replicator's own epoch, that replicator does not write. All keys of a pair
@@ -78,4 +82,24 @@ func ConnOfShard(name, pair string, shard int) (epoch int64, incarnation string,
 		return 0, "", false
 	}
 	return epoch, inc, true
+}
+
+// ConnOfPair reports whether a connection name belongs to a replicator of
+// this pair, and returns its shard and epoch.
+func ConnOfPair(name, pair string) (shard int, epoch int64, ok bool) {
+	rest, ok := strings.CutPrefix(name, KeyPrefix+pair+":")
+	if !ok {
+		return 0, 0, false
+	}
+	shardText, rest, ok := strings.Cut(rest, ":")
+	if !ok {
+		return 0, 0, false
+	}
+	epochText, _, ok := strings.Cut(rest, ":")
+	if !ok {
+		return 0, 0, false
+	}
+	shard, shardErr := strconv.Atoi(shardText)
+	epoch, epochErr := strconv.ParseInt(epochText, 10, 64)
+	return shard, epoch, shardErr == nil && epochErr == nil
 }

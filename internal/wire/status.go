@@ -93,6 +93,10 @@ type TargetStatus struct {
 	Address string `json:"address"`
 	Type    string `json:"type"` // "standalone" or "cluster"
 	Version string `json:"version,omitempty"`
+	// User is the ACL user that the replicator writes as: SyncUser while the
+	// target is protected, else the configured one ("" is the default user).
+	// Of a cluster's nodes it is that of the first one that lets others write.
+	User string `json:"user,omitempty"`
 }
 
 // FullSyncStatus describes the running or the last full copy.

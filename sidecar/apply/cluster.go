@@ -71,8 +71,11 @@ func NewCluster(o Options) *Cluster { return &Cluster{o: o} }
 // Target says which server was asked for the others.
 func (t *Cluster) Target() wire.TargetStatus {
 	s := wire.TargetStatus{Type: "cluster", Version: t.version}
-	for _, n := range t.nodes {
+	for i, n := range t.nodes {
 		s.Address += "," + n.addr
+		if n.c != nil && (i == 0 || s.User == wire.SyncUser) {
+			s.User = n.c.User
+		}
 	}
 	s.Address = strings.TrimPrefix(s.Address, ",")
 	return s

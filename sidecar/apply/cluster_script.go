@@ -117,10 +117,19 @@ func scriptAnswer(r *resp.Reply, n int) (failed *scriptError, missing []int, err
 		return nil, missing, nil
 	}
 	server := resp.NewServerError(text)
-	if strings.Contains(server.Text, "non local key") {
+	switch {
+	case strings.Contains(server.Text, "non local key"):
 		server = &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
+	case deniedInScript(server.Text):
+		server = &resp.ServerError{Code: "NOPERM", Text: server.Text}
 	}
 	return &scriptError{missing[0], server}, missing[1:], nil
+}
+
+// deniedInScript knows how servers word a command of a script that the user
+// may not run: 6.0 and 7.0, then 7.2 and later (scriptVerifyACL in script.c).
+func deniedInScript(text string) bool {
+	return strings.Contains(text, "user executing the script can't run this command") || strings.Contains(text, "ACL failure in script")
 }
 
 // resolve applies commands one at a time, in the order of the stream,
@@ -140,7 +149,7 @@ func (t *Cluster) resolve(ctx context.Context, loose []looseCommand, cause error
 			continue
 		}
 		var read *resp.ReadError
-		if resp.IsCode(err, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN") || errors.As(err, &read) || !serverSaid(err) && transient(err) {
+		if resp.IsCode(err, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOPERM", "NOAUTH") || errors.As(err, &read) || !serverSaid(err) && transient(err) {
 			old := append([]*clusterNode(nil), t.nodes...)
 			if err := t.reconnect(ctx, err); err != nil {
 				return err

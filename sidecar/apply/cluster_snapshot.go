@@ -67,7 +67,7 @@ func (t *Cluster) again(ctx context.Context, f func() error) error {
 // again1 connects anew during a snapshot; what was sent and not answered is
 // put into chunks once more.
 func (t *Cluster) again1(ctx context.Context, cause error) error {
-	if serverSaid(cause) && !resp.IsCode(cause, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING") {
+	if serverSaid(cause) && !resp.IsCode(cause, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING", "NOPERM", "NOAUTH") {
 		return nil
 	}
 	old := t.nodes

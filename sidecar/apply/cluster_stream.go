@@ -326,7 +326,7 @@ func (t *Cluster) advance(ctx context.Context) error {
 			t.recorded, t.advanced = t.committed.Offset, time.Now()
 			return nil
 		}
-		if serverSaid(err) && transient(err) && !resp.IsCode(err, "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN") {
+		if serverSaid(err) && transient(err) && !resp.IsCode(err, "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN", "NOPERM", "NOAUTH") {
 			if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
 				return err
 			}

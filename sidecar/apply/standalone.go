@@ -51,7 +51,7 @@ func NewStandalone(o Options) *Standalone {
 func (s *Standalone) Target() wire.TargetStatus {
 	t := wire.TargetStatus{Type: "standalone", Version: s.version}
 	if s.c != nil {
-		t.Address = s.c.Addr
+		t.Address, t.User = s.c.Addr, s.c.User
 	}
 	return t
 }

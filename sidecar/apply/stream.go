@@ -296,7 +296,9 @@ func (s *Standalone) readBatch(b *batch) error {
 
 // readExec reads the answer to EXEC: one reply per command. It returns the
 // first error in it that is not harmless, with the index of its command; -1
-// when EXEC as a whole was refused.
+// when EXEC as a whole was refused, or did nothing: when the user lost the
+// right to write between MULTI and EXEC, every write in it is refused, the
+// checkpoint at its end too.
 func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 	n, err := resp.ReadArrayHeader(s.c.W)
 	if err != nil {
@@ -310,6 +312,7 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 		return nil, -1, &resp.ReadError{Err: fmt.Errorf("%w: EXEC of %d commands answered with %d replies", resp.ErrProtocol, b.n, n)}
 	}
 	watch := b.deadlines
+	var last error
 	for i := range n {
 		if len(watch) > 0 && watch[0].index == i {
 			r, err := resp.ReadReply(s.c.W)
@@ -326,7 +329,7 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 			continue
 		}
 		err := resp.SkipReply(s.c.W)
-		if err == nil {
+		if last = err; err == nil {
 			continue
 		}
 		var broken *resp.ReadError
@@ -336,6 +339,9 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 		if execErr == nil && !harmless(err, commandName(b.buf, i+1)) {
 			execErr, first = err, i
 		}
+	}
+	if resp.IsCode(execErr, "NOPERM") && resp.IsCode(last, "NOPERM") {
+		first = -1
 	}
 	return execErr, first, nil
 }

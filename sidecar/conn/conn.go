@@ -93,7 +93,8 @@ func (c *Conn) auth(auths []Auth) error {
 	var last error
 	for _, a := range auths {
 		if a.Password == "" && a.Username == "" {
-			continue
+			// No authentication: the connection goes on as it began.
+			return nil
 		}
 		args := []string{"AUTH", a.Password}
 		if a.Username != "" {
