@@ -87,7 +87,19 @@ func (s *Session) NewClient(ctx context.Context, pod string, poolSize int) (*red
 	return s.connect(ctx, pod, poolSize)
 }
 
+// NewClientAs is NewClient with one connection, as another user.
+func (s *Session) NewClientAs(ctx context.Context, pod string, cred Credentials) (*redisx.Client, error) {
+	return s.connectAs(ctx, pod, cred, 1)
+}
+
+// Client is the API server that the session goes through.
+func (s *Session) Client() *kube.Client { return s.client }
+
 func (s *Session) connect(ctx context.Context, pod string, poolSize int) (*redisx.Client, error) {
+	return s.connectAs(ctx, pod, s.cred, poolSize)
+}
+
+func (s *Session) connectAs(ctx context.Context, pod string, cred Credentials, poolSize int) (*redisx.Client, error) {
 	secure, err := tlsConfig(ctx, s.client, s.inst)
 	if err != nil {
 		return nil, err
@@ -95,7 +107,7 @@ func (s *Session) connect(ctx context.Context, pod string, poolSize int) (*redis
 	dial := dialPod(s.client, s.inst.Namespace, pod, s.inst.Port)
 	options := redisx.Options{
 		Name:     fmt.Sprintf("%s: pod %s/%s", s.client.Where(), s.inst.Namespace, pod),
-		Username: s.cred.Username, Password: s.cred.Password, TLS: secure, PoolSize: poolSize,
+		Username: cred.Username, Password: cred.Password, TLS: secure, PoolSize: poolSize,
 	}
 	client, err := redisx.Open(ctx, dial, options)
 	if redisx.IsUnreachable(err) && ctx.Err() == nil {

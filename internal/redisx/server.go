@@ -275,3 +275,18 @@ func (c *Client) MayRun(ctx context.Context, user string, command ...string) (al
 		return false, false, c.wrap("ACL DRYRUN", err)
 	}
 }
+
+// ConfigRewrite writes the running configuration to the server's file. A
+// server that has none, or cannot write it, has written nothing there before
+// either: that is no error.
+func (c *Client) ConfigRewrite(ctx context.Context) error {
+	err := c.rdb.ConfigRewrite(ctx).Err()
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		text := reply.Error()
+		if strings.Contains(text, "without a config file") || strings.Contains(text, "Rewriting config file") {
+			return nil
+		}
+	}
+	return c.wrap("CONFIG REWRITE", err)
+}
