@@ -82,7 +82,7 @@ fuzz: FUZZTIME ?= 20s
 fuzz: ## Fuzz every parser of bytes from outside, FUZZTIME (20s) each
 	@grep -rl --include='*_test.go' '^func Fuzz' cmd internal plugin sidecar | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for name in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c6-); do \
-			echo "$$dir $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) ./$$dir; \
+			echo "$$dir $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 300x ./$$dir; \
 		done; \
 	done
 

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
@@ -106,7 +107,7 @@ func (w *watcher) ask(ctx context.Context) (int64, bool) {
 	}
 	if w.c == nil {
 		o := w.r.cfg.Source
-		o.DialTimeout, o.Timeout = 2*time.Second, 2*time.Second
+		o.DialTimeout, o.Timeout, o.Whole = 2*time.Second, 2*time.Second, true
 		c, err := conn.Dial(ctx, m.Addr, o)
 		if err != nil {
 			w.findMaster(ctx)
@@ -128,9 +129,10 @@ func (w *watcher) ask(ctx context.Context) (int64, bool) {
 		return 0, false
 	}
 	w.checkSlots()
-	var offset int64
-	for _, d := range info["master_repl_offset"] {
-		offset = offset*10 + int64(d-'0')
+	offset, err := strconv.ParseInt(info["master_repl_offset"], 10, 64)
+	if err != nil || offset < 0 { // it is not known, and counts as silence
+		w.close()
+		return 0, false
 	}
 	return offset, true
 }

@@ -3,7 +3,6 @@ package execute
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -134,9 +133,9 @@ func (s *ReplicatorState) readPod(ctx context.Context, c ClusterReader, pod *cor
 		s.Problem = "no answer from the replicator: " + err.Error()
 		return
 	}
-	status := &wire.Status{}
-	if err := json.Unmarshal(body, status); err != nil {
-		s.Problem = fmt.Sprintf("pod %s: /status is no JSON of a replicator: %v", pod.Name, err)
+	status, err := wire.ParseStatus(body)
+	if err != nil {
+		s.Problem = "pod " + pod.Name + ": " + err.Error()
 		return
 	}
 	s.Status = status

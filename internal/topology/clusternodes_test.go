@@ -1,6 +1,9 @@
 package topology
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 func TestParseClusterNodes(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -46,6 +49,13 @@ func TestParseClusterNodes(t *testing.T) {
 
 func FuzzParseClusterNodes(f *testing.F) {
 	f.Add("a1 10.0.0.1:6379@16379,h myself,master - 0 0 1 connected 0-5460 [5->-b2]")
+	for _, name := range []string{"after-failover", "healthy-v6", "healthy", "resharding"} {
+		text, err := os.ReadFile("testdata/cluster-nodes-redis-a-" + name + ".txt")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		nodes, err := ParseClusterNodes(text)
 		if err == nil && len(nodes) == 0 {

@@ -1,5 +1,11 @@
 package wire
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
 // Phase of one replicator, in the order of a normal start.
 type Phase string
 
@@ -119,4 +125,17 @@ type StreamStatus struct {
 	Reconnects     int64 `json:"reconnects"`
 	SpoolBytes     int64 `json:"spoolBytes"`     // received, not yet taken by the applier
 	SpoolDiskBytes int64 `json:"spoolDiskBytes"` // the part of it on disk
+}
+
+// ParseStatus reads the body of /status. Anything else that listens on the
+// port is told apart by the phase, which every replicator names.
+func ParseStatus(body []byte) (*Status, error) {
+	s := &Status{}
+	if err := json.Unmarshal(body, s); err != nil {
+		return nil, fmt.Errorf("/status is no JSON of a replicator: %w", err)
+	}
+	if s.Phase == "" {
+		return nil, errors.New("/status is no JSON of a replicator: it names no phase")
+	}
+	return s, nil
 }

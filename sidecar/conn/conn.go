@@ -28,7 +28,12 @@ type Options struct {
 	DialTimeout time.Duration
 	// Timeout bounds one read or write after that; default 60 s.
 	Timeout time.Duration
-	Window  int // start size of the read buffer, default 16 KB
+	// Whole makes Timeout bound a whole Do: a server that gives one byte now
+	// and then must not hold up who asks for a small thing.
+	Whole  bool
+	Window int // start size of the read buffer, default 16 KB
+	// MaxReply bounds one reply in bytes; default window.DefaultMax.
+	MaxReply int
 }
 
 // Conn is a connection. It is used by one goroutine, except that one other
@@ -40,6 +45,8 @@ type Conn struct {
 	nc      net.Conn
 	W       *window.Window
 	timeout time.Duration
+	whole   bool
+	until   time.Time // end of the Do that is running, with whole
 }
 
 // AuthError says that a server does not take our credentials.
@@ -55,15 +62,7 @@ func (e *AuthError) Unwrap() error { return e.Err }
 
 // Dial connects and authenticates.
 func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
-	if o.DialTimeout == 0 {
-		o.DialTimeout = 3 * time.Second
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 60 * time.Second
-	}
-	if o.Window == 0 {
-		o.Window = 16 << 10
-	}
+	o.setDefaults()
 	dialCtx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
 	d := net.Dialer{KeepAlive: 15 * time.Second}
@@ -79,14 +78,33 @@ func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 		}
 		nc = t
 	}
-	c := &Conn{Addr: addr, nc: nc, timeout: o.DialTimeout}
-	c.W = window.New(deadlineReader{c}, o.Window, 0)
+	return Over(nc, addr, o)
+}
+
+// Over authenticates on a connection that is there already, and closes it
+// when that fails.
+func Over(nc net.Conn, addr string, o Options) (*Conn, error) {
+	o.setDefaults()
+	c := &Conn{Addr: addr, nc: nc, timeout: o.DialTimeout, whole: true}
+	c.W = window.New(deadlineReader{c}, o.Window, o.MaxReply)
 	if err := c.auth(o.Auths); err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
-	c.timeout = o.Timeout
+	c.timeout, c.whole = o.Timeout, o.Whole
 	return c, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.DialTimeout == 0 {
+		o.DialTimeout = 3 * time.Second
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 60 * time.Second
+	}
+	if o.Window == 0 {
+		o.Window = 16 << 10
+	}
 }
 
 func (c *Conn) auth(auths []Auth) error {
@@ -125,7 +143,11 @@ type deadlineReader struct{ c *Conn }
 
 func (r deadlineReader) Read(p []byte) (int, error) {
 	if r.c.timeout > 0 {
-		if err := r.c.nc.SetReadDeadline(time.Now().Add(r.c.timeout)); err != nil {
+		at := time.Now().Add(r.c.timeout)
+		if u := r.c.until; !u.IsZero() && u.Before(at) {
+			at = u
+		}
+		if err := r.c.nc.SetReadDeadline(at); err != nil {
 			return 0, err
 		}
 	}
@@ -181,7 +203,11 @@ func (c *Conn) Do(args ...string) (resp.Reply, error) {
 	if _, err := c.Write(resp.AppendCommand(nil, args...)); err != nil {
 		return resp.Reply{}, err
 	}
+	if c.whole {
+		c.until = time.Now().Add(c.timeout)
+	}
 	r, err := resp.ReadReply(c.W)
+	c.until = time.Time{}
 	if err != nil {
 		return resp.Reply{}, fmt.Errorf("reading the answer of %s to %s: %w", c.Addr, args[0], err)
 	}

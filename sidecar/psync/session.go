@@ -59,14 +59,19 @@ const newlineLimit = 100_000
 // Attach connects to the node and asks for the position after pos; verb
 // replaces PSYNC where a managed service renamed it.
 func Attach(ctx context.Context, n Node, o conn.Options, pos Position, verb string) (*Session, error) {
-	o.Window = 256 << 10
+	o.Window, o.MaxReply, o.Whole = 256<<10, maxAnswer, true
 	c, err := conn.Dial(ctx, n.Addr, o)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Conn: c, Node: n}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
+	return attach(c, n, pos, verb)
+}
+
+// attach does what Attach does on a connection, and closes it on an error.
+func attach(c *conn.Conn, n Node, pos Position, verb string) (*Session, error) {
+	s := &Session{Conn: c, Node: n}
 	if err := s.handshake(pos, verb); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -143,7 +148,7 @@ func (s *Session) answer(line string, pos Position) error {
 	case len(f) == 0:
 	case f[0] == "+FULLRESYNC" && len(f) == 3:
 		off, err := strconv.ParseInt(f[2], 10, 64)
-		if err != nil || off < 0 || !isReplID(f[1]) {
+		if err != nil || off < 0 || off > maxOffset || !isReplID(f[1]) {
 			return fmt.Errorf("%w: the answer to PSYNC at %s is not +FULLRESYNC <replid> <offset>", resp.ErrProtocol, s.Conn.Addr)
 		}
 		s.Full, s.Pos = true, Position{ReplID: f[1], Offset: off}
@@ -159,6 +164,9 @@ func (s *Session) answer(line string, pos Position) error {
 			}
 			s.Pos.ReplID = f[1]
 		}
+		if err := s.plausible(pos); err != nil {
+			return &RefusedError{s.Conn.Addr, err}
+		}
 		// Some servers send a newline after +CONTINUE that is no part of the
 		// stream; commands never begin with one.
 		return nil
@@ -166,6 +174,27 @@ func (s *Session) answer(line string, pos Position) error {
 		return &RefusedError{s.Conn.Addr, resp.NewServerError(line[1:])}
 	}
 	return fmt.Errorf("%w: the answer to PSYNC at %s is neither +FULLRESYNC nor +CONTINUE", resp.ErrProtocol, s.Conn.Addr)
+}
+
+// maxOffset leaves room for the stream that follows: an offset never wraps.
+const maxOffset = 1 << 62
+
+// plausible compares a granted continuation with what the server said of
+// itself a moment ago. A stream of another history, taken for the
+// continuation, would be silent damage; a server that was promoted between
+// the two answers is simply asked again.
+func (s *Session) plausible(pos Position) error {
+	now := s.Node
+	switch {
+	case now.ReplID == "": // before 4.0
+	case s.Pos.ReplID != now.ReplID:
+		return errors.New("it continues a stream under another replication id than its own")
+	case pos.ReplID != now.ReplID && pos.ReplID != now.ReplID2:
+		return errors.New("it continues a history that is not its own")
+	case pos.Offset > now.Offset:
+		return fmt.Errorf("it continues from offset %d and is itself at %d", pos.Offset, now.Offset)
+	}
+	return nil
 }
 
 func isReplID(s string) bool {

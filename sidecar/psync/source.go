@@ -38,11 +38,15 @@ type Node struct {
 	Err        error         // it could not be asked
 }
 
+// maxAnswer bounds what a source says about itself: CLUSTER NODES of 1000
+// nodes has about 200 KB.
+const maxAnswer = 8 << 20
+
 // Probe asks one address what it is.
 func Probe(ctx context.Context, addr string, o conn.Options) Node {
 	n := Node{Addr: addr}
 	// A pod that hangs must not keep the others from being looked at.
-	o.DialTimeout, o.Timeout = 2*time.Second, 2*time.Second
+	o.DialTimeout, o.Timeout, o.Whole, o.MaxReply = 2*time.Second, 2*time.Second, true, maxAnswer
 	c, err := conn.Dial(ctx, addr, o)
 	if err != nil {
 		n.Err = err

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
 )
 
 // Length encodings (rdb.h): the two upper bits of the first byte.
@@ -145,7 +147,7 @@ func (s *Scanner) lzfText(what string) ([]byte, error) {
 	}
 	// LZF shrinks a run of at most 264 bytes to 3, so no honest text is
 	// larger than that ratio says.
-	if packed > math.MaxInt32 || plain > packed*264 {
+	if packed > math.MaxInt32 || plain > min(packed*264, window.DefaultMax) {
 		return nil, s.bad("%s of %d bytes compressed to %d", what, plain, packed)
 	}
 	p, err := s.w.Next(int(packed))
@@ -164,7 +166,7 @@ func (s *Scanner) lzfText(what string) ([]byte, error) {
 // (lzf_d.c: a control byte below 32 starts a literal run, else a back
 // reference of 3 or more bits of length and 13 bits of distance).
 func lzfDecompress(dst, p []byte, n int) ([]byte, bool) {
-	if cap(dst) < n {
+	if cap(dst) < n && n < 64<<10 { // what is announced is not trusted beyond that
 		dst = make([]byte, 0, n)
 	}
 	for i := 0; i < len(p); {

@@ -7,9 +7,10 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
 )
 
-// argLimit bounds the number of arguments of one command (Redis's own limit,
-// networking.c, processMultibulkBuffer).
-const argLimit = 1 << 30
+// argLimit bounds the number of arguments of one command, which cost 40 bytes
+// each beside the window. Redis took 1024*1024 until 7.0 (networking.c,
+// processMultibulkBuffer).
+const argLimit = 4 << 20
 
 // Command is one command of a replication stream. Raw and Args are valid
 // until the next ReadCommand.
@@ -32,7 +33,10 @@ func ReadCommand(w *window.Window, c *Command) error {
 		return fmt.Errorf("%w: the stream has %q where a command is due", ErrProtocol, firstByte(line))
 	}
 	n, ok := parseInt(line[1:])
-	if !ok || n < 1 || n > argLimit {
+	if ok && n > argLimit {
+		return fmt.Errorf("%w: %d arguments at offset %d, the limit is %d", window.ErrTooLarge, n, w.Offset(), argLimit)
+	}
+	if !ok || n < 1 {
 		return fmt.Errorf("%w: number of arguments of a command", ErrProtocol)
 	}
 	for range n {

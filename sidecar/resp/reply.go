@@ -25,6 +25,10 @@ const maxBulk = 1 << 40
 // depthLimit bounds nested arrays.
 const depthLimit = 32
 
+// elemLimit bounds the elements of one reply that is kept, nested ones too:
+// one costs 4 bytes on the wire and 80 in memory.
+const elemLimit = 1 << 20
+
 // Reply is one answer of a server.
 type Reply struct {
 	Kind  byte // '+', '-', ':', '$', '*'
@@ -73,9 +77,13 @@ func IsCode(err error, codes ...string) bool {
 }
 
 // ReadReply reads one reply.
-func ReadReply(w *window.Window) (Reply, error) { return readReply(w, 0) }
+func ReadReply(w *window.Window) (Reply, error) {
+	elems, text := elemLimit, w.Max()
+	return readReply(w, 0, &elems, &text)
+}
 
-func readReply(w *window.Window, depth int) (Reply, error) {
+// readReply takes what it keeps off elems and text, the bytes of all parts.
+func readReply(w *window.Window, depth int, elems, text *int) (Reply, error) {
 	line, err := w.Line(lineLimit)
 	if err != nil {
 		return Reply{}, err
@@ -86,6 +94,9 @@ func readReply(w *window.Window, depth int) (Reply, error) {
 	r := Reply{Kind: line[0]}
 	switch r.Kind {
 	case '+', '-':
+		if *text -= len(line); *text < 0 {
+			return Reply{}, fmt.Errorf("%w: a reply of more than %d bytes", ErrProtocol, w.Max())
+		}
 		r.Text = string(line[1:])
 		return r, nil
 	case ':':
@@ -108,6 +119,9 @@ func readReply(w *window.Window, depth int) (Reply, error) {
 	}
 	n := int(size)
 	if r.Kind == '$' {
+		if *text -= n; *text < 0 {
+			return Reply{}, fmt.Errorf("%w: a reply of more than %d bytes", ErrProtocol, w.Max())
+		}
 		p, err := w.Next(n + 2)
 		if err != nil {
 			return Reply{}, err
@@ -119,7 +133,10 @@ func readReply(w *window.Window, depth int) (Reply, error) {
 		return Reply{}, fmt.Errorf("%w: arrays nested deeper than %d", ErrProtocol, depthLimit)
 	}
 	for range n { // grows with what arrives, not with what is announced
-		e, err := readReply(w, depth+1)
+		if *elems--; *elems < 0 {
+			return Reply{}, fmt.Errorf("%w: a reply of more than %d parts", ErrProtocol, elemLimit)
+		}
+		e, err := readReply(w, depth+1, elems, text)
 		if err != nil {
 			return Reply{}, err
 		}

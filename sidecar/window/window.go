@@ -55,6 +55,9 @@ func New(src io.Reader, size, max int) *Window {
 // Offset is the absolute offset of the next byte to be consumed.
 func (w *Window) Offset() int64 { return w.base + int64(w.pos) }
 
+// Max is the largest piece that the window may hold, in bytes.
+func (w *Window) Max() int { return w.max }
+
 // Buffered is the number of bytes that can be consumed without reading.
 func (w *Window) Buffered() int { return w.end - w.pos }
 
