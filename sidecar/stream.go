@@ -12,6 +12,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/spool"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
@@ -63,6 +64,8 @@ type streaming struct {
 	pending []fetched  // in the order of their offsets
 
 	commands, bytes int64
+
+	fits *rewrite.Table
 }
 
 // stream applies commands until the session ends. Whatever ended it on the
@@ -70,6 +73,7 @@ type streaming struct {
 // session asks for what follows the position that is applied.
 func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.Window, in *input) error {
 	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset}
+	s.fits = rewrite.For(sess.Node.Server(), r.w.Target().Type == "cluster", r.w.Servers()...)
 	defer s.closeFetch()
 	err := s.consume(in)
 	in.dry = nil
@@ -283,10 +287,28 @@ func (s *streaming) write(c *resp.Command) error {
 	if err := s.r.throttle(s.ctx, len(c.Raw), 1); err != nil {
 		return err
 	}
-	if err := s.r.w.Write(s.ctx, c, s.db, s.position()); err != nil {
+	if err := s.put(c); err != nil {
 		return err
 	}
 	return s.flushFull()
+}
+
+// put gives a command to the target in the form that it takes.
+func (s *streaming) put(c *resp.Command) error {
+	fitted, err := s.fits.Rewrite(c.Args, s.db)
+	var unsupported *rewrite.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported):
+		return stopf("%v", err)
+	case err != nil:
+		return err
+	case fitted == nil:
+		return s.r.w.Write(s.ctx, c, s.db, s.position())
+	case len(fitted) == 0:
+		s.pass()
+		return nil
+	}
+	return s.r.w.WriteAll(s.ctx, fitted, s.db, s.position())
 }
 
 // restore fits the payload of a RESTORE in the stream to the target, which may
@@ -348,6 +370,14 @@ func (s *streaming) everywhere(c *resp.Command) error {
 	if len(c.Args) < 2 {
 		return stopf("%s in the stream has no subcommand", c.Args[0])
 	}
+	fitted, err := s.fits.Rewrite(c.Args, s.db)
+	switch {
+	case err != nil:
+		return stopf("%v", err)
+	case fitted != nil: // there are no functions there that could be removed
+		s.pass()
+		return nil
+	}
 	args := make([]string, 0, len(c.Args)+1)
 	for _, a := range c.Args {
 		args = append(args, string(a))
@@ -366,7 +396,7 @@ func (s *streaming) everywhere(c *resp.Command) error {
 			return err
 		}
 	}
-	err := s.r.w.Everywhere(s.ctx, args...)
+	err = s.r.w.Everywhere(s.ctx, args...)
 	var server *resp.ServerError
 	if errors.As(err, &server) && route.EqualFold(c.Args[1], "delete") && server.Text == "Library not found" {
 		return nil

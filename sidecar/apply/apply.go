@@ -19,6 +19,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
@@ -34,6 +35,8 @@ type Writer interface {
 	Delivery() wire.Delivery
 	// RDBVersion is the newest payload version that RESTORE takes there.
 	RDBVersion() int
+	// Servers are the masters that are written to.
+	Servers() []rewrite.Server
 
 	// BeginSnapshot marks the target as incomplete.
 	BeginSnapshot(ctx context.Context) error
@@ -61,6 +64,9 @@ type Writer interface {
 	// Write takes one command of the stream; db is the database selected for
 	// it and end the position after it.
 	Write(ctx context.Context, c *resp.Command, db int, end psync.Position) error
+	// WriteAll takes several commands that stand for one of the stream, end
+	// being the position after it. All but the last can be repeated.
+	WriteAll(ctx context.Context, commands []rewrite.Command, db int, end psync.Position) error
 	// Save remembers the open batch as it is now, at the start of a
 	// transaction; Rollback returns to it when the transaction never ends.
 	Save()
@@ -201,7 +207,7 @@ func retry(ctx context.Context, waiting func(error), b *backoff, err error) erro
 // before the source's own DEL arrives; commands that need it then find none,
 // and the source deletes what they were to leave.
 func harmless(err error, cmd []byte) bool {
-	if route.ClassOf(cmd) == route.ClassEval && !transient(err) && !resp.IsCode(err, "NOSCRIPT") {
+	if route.ClassOf(cmd) == route.ClassEval && !transient(err) && !resp.IsCode(err, "NOSCRIPT", rewrite.ErrorCode) {
 		return true // a script that fails there, failed on the source as well
 	}
 	var e *resp.ServerError

@@ -11,6 +11,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
@@ -30,7 +31,6 @@ type Cluster struct {
 	o           Options
 	incarnation string
 	rdbVersion  int
-	version     string
 	nodes       []*clusterNode
 	owner       [route.SlotCount]*clusterNode
 	holder      *clusterNode
@@ -53,6 +53,7 @@ type Cluster struct {
 type clusterNode struct {
 	id, addr, runID string
 	slots           route.SlotSet
+	server          rewrite.Server
 	c               *conn.Conn
 
 	tag      string
@@ -70,7 +71,7 @@ func NewCluster(o Options) *Cluster { return &Cluster{o: o} }
 
 // Target says which server was asked for the others.
 func (t *Cluster) Target() wire.TargetStatus {
-	s := wire.TargetStatus{Type: "cluster", Version: t.version}
+	s := wire.TargetStatus{Type: "cluster", Version: t.version()}
 	for i, n := range t.nodes {
 		s.Address += "," + n.addr
 		if n.c != nil && (i == 0 || s.User == wire.SyncUser) {
@@ -86,6 +87,23 @@ func (t *Cluster) Delivery() wire.Delivery { return wire.ExactlyOnce }
 
 // RDBVersion is the least payload version of the nodes' own DUMP.
 func (t *Cluster) RDBVersion() int { return t.rdbVersion }
+
+// Servers are the masters.
+func (t *Cluster) Servers() []rewrite.Server {
+	list := make([]rewrite.Server, len(t.nodes))
+	for i, n := range t.nodes {
+		list[i] = n.server
+	}
+	return list
+}
+
+// version is that of the node that holds our keys.
+func (t *Cluster) version() string {
+	if t.holder == nil {
+		return ""
+	}
+	return t.holder.server.Text
+}
 
 // Close ends all connections.
 func (t *Cluster) Close() error {
@@ -162,7 +180,7 @@ func (t *Cluster) dialMasters(ctx context.Context, nodes []*clusterNode) (holder
 		if err != nil {
 			return nil, writers, err
 		}
-		n.runID = info["run_id"]
+		n.runID, n.server = info["run_id"], rewrite.ParseServer(info)
 	}
 	return holder, writers, nil
 }
@@ -178,7 +196,7 @@ func (t *Cluster) takeNodes(nodes []*clusterNode, holder *clusterNode, writers, 
 		return fence.Checkpoint{}, err
 	}
 	t.incarnation = inc
-	if t.rdbVersion, t.version, _, err = features(holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
+	if t.rdbVersion, _, _, err = features(holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
 		return fence.Checkpoint{}, err
 	}
 	carry(t.nodes, nodes)

@@ -12,6 +12,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 )
 
 // Standalone writes to one master: a standalone server, or what Sentinel or
@@ -22,7 +23,7 @@ type Standalone struct {
 	c           *conn.Conn
 	incarnation string
 	rdbVersion  int
-	version     string
+	server      rewrite.Server
 	runID       string // of the server that it is connected to
 	trusted     string // of the server that has everything acknowledged so far
 
@@ -49,7 +50,7 @@ func NewStandalone(o Options) *Standalone {
 
 // Target says which server is written to.
 func (s *Standalone) Target() wire.TargetStatus {
-	t := wire.TargetStatus{Type: "standalone", Version: s.version}
+	t := wire.TargetStatus{Type: "standalone", Version: s.server.Text}
 	if s.c != nil {
 		t.Address, t.User = s.c.Addr, s.c.User
 	}
@@ -61,6 +62,9 @@ func (s *Standalone) Delivery() wire.Delivery { return wire.ExactlyOnce }
 
 // RDBVersion is the payload version of the target's own DUMP.
 func (s *Standalone) RDBVersion() int { return s.rdbVersion }
+
+// Servers is the master.
+func (s *Standalone) Servers() []rewrite.Server { return []rewrite.Server{s.server} }
 
 // Take connects, waits out what passes, and returns the checkpoint.
 func (s *Standalone) Take(ctx context.Context) (fence.Checkpoint, error) {
@@ -103,7 +107,7 @@ func (s *Standalone) connect(ctx context.Context) (fence.Checkpoint, error) {
 	}
 	if err == nil {
 		s.incarnation = inc
-		s.rdbVersion, s.version, s.runID, err = features(c, wire.IncarnationKey(s.o.Identity.Pair, s.o.Identity.Shard))
+		s.rdbVersion, s.server, s.runID, err = features(c, wire.IncarnationKey(s.o.Identity.Pair, s.o.Identity.Shard))
 	}
 	if err != nil {
 		_ = c.Close()
@@ -129,26 +133,22 @@ func (s *Standalone) reconnectSame(ctx context.Context) error {
 
 // features reads the server's version and, from the footer of a payload that
 // it makes itself, the RDB version that it reads.
-func features(c *conn.Conn, key string) (rdbVersion int, version, runID string, err error) {
+func features(c *conn.Conn, key string) (rdbVersion int, server rewrite.Server, runID string, err error) {
 	r, err := c.Do("DUMP", key)
 	if err != nil {
-		return 0, "", "", err
+		return 0, server, "", err
 	}
 	if n := len(r.Text); n >= 10 {
 		rdbVersion = int(binary.LittleEndian.Uint16([]byte(r.Text[n-10 : n-8])))
 	}
 	if rdbVersion == 0 {
-		return 0, "", "", fmt.Errorf("DUMP at %s: %w: no payload", c.Addr, resp.ErrProtocol)
+		return 0, server, "", fmt.Errorf("DUMP at %s: %w: no payload", c.Addr, resp.ErrProtocol)
 	}
 	info, err := c.Info("server")
 	if err != nil {
-		return 0, "", "", err
+		return 0, server, "", err
 	}
-	version = info["redis_version"]
-	if v := info["valkey_version"]; v != "" {
-		version = v
-	}
-	return rdbVersion, version, info["run_id"], nil
+	return rdbVersion, rewrite.ParseServer(info), info["run_id"], nil
 }
 
 // Close ends the connection.

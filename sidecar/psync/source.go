@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
@@ -41,6 +42,14 @@ type Node struct {
 // maxAnswer bounds what a source says about itself: CLUSTER NODES of 1000
 // nodes has about 200 KB.
 const maxAnswer = 8 << 20
+
+// Server is the node's product and version.
+func (n *Node) Server() rewrite.Server {
+	if n.Valkey {
+		return rewrite.ParseServer(map[string]string{"valkey_version": n.Version})
+	}
+	return rewrite.ParseServer(map[string]string{"redis_version": n.Version})
+}
 
 // Probe asks one address what it is.
 func Probe(ctx context.Context, addr string, o conn.Options) Node {

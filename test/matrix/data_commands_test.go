@@ -177,4 +177,6 @@ var commands = []feature{
 }
 
 // all is everything that is compared.
-func all() []feature { return append(append([]feature(nil), data...), commands...) }
+func all() []feature {
+	return append(append(append([]feature(nil), data...), commands...), newer...)
+}

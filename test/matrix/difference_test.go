@@ -73,6 +73,8 @@ func TestUnexpected(t *testing.T) {
 		"crashed":                   {outcome{feature: f, err: errors.New("panic")}, false, "neither copied nor refused"},
 		"refused upward":            {outcome{feature: f, err: refusal(`key "snap:lists:a"`)}, true, "the target can hold this"},
 		"refused downward":          {outcome{feature: f, err: refusal(`key "snap:lists:a"`)}, false, ""},
+		"refused in the stream":     {outcome{feature: f, stage: streamStage, err: refusal(`key "live:lists:a"`)}, false, "the target has commands for this"},
+		"not to be held":            {outcome{feature: feature{name: "lists", holds: func(*end) bool { return false }}, stage: streamStage, err: refusal(`key "live:lists:a"`)}, false, ""},
 		"refused without the key":   {outcome{feature: f, err: refusal("no")}, false, "the refusal does not name the key"},
 		"refused what went through": {outcome{feature: f, stage: diskStage, err: refusal("no")}, false, "what was copied before is refused now"},
 	} {

@@ -37,7 +37,8 @@ func (o outcome) String() string {
 }
 
 // unexpected says what is not allowed about an outcome: an upward copy must
-// be equal; another one may be refused with a text that names what it is.
+// be equal; in another one, what the target cannot hold must be refused with a
+// text that names what it is.
 func (o outcome) unexpected(p *pairing) string {
 	switch {
 	case o.equal():
@@ -48,6 +49,8 @@ func (o outcome) unexpected(p *pairing) string {
 		return "what was copied before is refused now"
 	case p.upward:
 		return "the target can hold this"
+	case o.stage == streamStage && o.avoidable(p.dst):
+		return "the target has commands for this"
 	case !o.namesKey():
 		return "the refusal does not name the key"
 	}

@@ -1,0 +1,55 @@
+package apply
+
+import (
+	"context"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// WriteAll adds the commands to the open batch, which applies all of them or
+// none.
+func (s *Standalone) WriteAll(ctx context.Context, commands []rewrite.Command, db int, end psync.Position) error {
+	for _, args := range commands {
+		if err := s.Write(ctx, &resp.Command{Raw: appendArgs(nil, args), Args: args}, db, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteAll adds the commands to the batches of the nodes that have their
+// slots. Of each node's commands only the last moves the frontier: done in
+// part, they are done again.
+func (t *Cluster) WriteAll(ctx context.Context, commands []rewrite.Command, db int, end psync.Position) error {
+	if len(commands) == 1 {
+		return t.Write(ctx, &resp.Command{Raw: appendArgs(nil, commands[0]), Args: commands[0]}, db, end)
+	}
+	slots := make([]int, len(commands))
+	last := map[*clusterNode]int{}
+	for i, args := range commands {
+		keys, err := route.Keys(nil, args)
+		if err != nil {
+			return t.diverged(err)
+		}
+		if len(keys) != 1 || db != 0 || len(args) > unpackLimit {
+			return t.diverged(&CrossSlotError{Command: string(args[0]), Key: string(args[1])})
+		}
+		slots[i] = route.Slot(args[keys[0]])
+		last[t.owner[slots[i]]] = i
+	}
+	start := t.now.Offset
+	for i, args := range commands {
+		mark := start
+		if last[t.owner[slots[i]]] == i {
+			mark = end.Offset
+		}
+		if err := t.add(ctx, appendArgs(nil, args), args, slots[i], end.Offset, mark); err != nil {
+			return t.diverged(err)
+		}
+	}
+	t.now = end
+	return nil
+}
