@@ -84,16 +84,19 @@ const (
 	whyCopying   = "a copy back is under way or done"
 	whyNotPaused = "the pair is not paused"
 	whyPaused    = "the pair is paused already"
+	whyStart     = "the pair is paused: start it first"
 )
 
-// refusals says why a verb is illegal in a phase. What is not listed is legal.
+// refusals says why a verb is illegal in a phase. What is not listed is legal
+// as far as the phase goes; whether the standby holds a complete copy is
+// observed. A verb that was interrupted goes on when it is run again.
 var refusals = map[Phase]map[Verb]string{
 	PhasePlanned: {
 		VerbVerify: whyNothing, VerbPause: whyNothing, VerbFailover: whyNoCopy,
 		VerbRecover: whyNothing, VerbFailback: whyPreferred, VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseSyncing: {
-		VerbFailover: whyNoCopy, VerbRecover: "the primary is where it was", VerbFailback: whyPreferred,
+		VerbRecover: "the primary is where it was", VerbFailback: whyPreferred,
 		VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseInSync: {
@@ -101,27 +104,26 @@ var refusals = map[Phase]map[Verb]string{
 		VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseFailingOver: {
-		VerbApply: whySwitching, VerbPause: whySwitching, VerbStart: whySwitching, VerbFailover: whySwitching,
+		VerbApply: whySwitching, VerbPause: whySwitching, VerbStart: whySwitching,
 		VerbRecover: whySwitching, VerbFailback: whySwitching, VerbDelete: whySwitching, VerbVerify: whySwitching,
 	},
 	PhaseFailedOver: {
 		VerbApply: whySwitched, VerbPause: whySwitched, VerbStart: whySwitched, VerbFailover: whyReverse,
-		VerbFailback: whyReverse, VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
+		VerbFailback: whyReverse, VerbVerify: whyReverse, VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseRecovering: {
-		VerbFailover: whyReverse, VerbFailback: whyReverse, VerbRecover: whyCopying,
-		VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
+		VerbRecover: whyCopying, VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseRecoverInSync: {
 		VerbRecover: whyCopying, VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseFailingBack: {
 		VerbApply: whySwitching, VerbPause: whySwitching, VerbStart: whySwitching, VerbFailover: whySwitching,
-		VerbRecover: whySwitching, VerbFailback: whySwitching, VerbDelete: whySwitching, VerbVerify: whySwitching,
+		VerbRecover: whySwitching, VerbDelete: whySwitching, VerbVerify: whySwitching,
 	},
 	PhaseFailed: {
-		VerbFailover: whyNoCopy, VerbRecover: "apply again first", VerbFailback: whyPreferred,
-		VerbResume: whyNoSwitch, VerbCancel: whyNoSwitch,
+		VerbRecover: "apply again first",
+		VerbResume:  whyNoSwitch, VerbCancel: whyNoSwitch,
 	},
 	PhaseDeleting: {
 		VerbPlan: whyDeleting, VerbApply: whyDeleting, VerbVerify: whyDeleting, VerbPause: whyDeleting,
@@ -147,4 +149,22 @@ func Legal(verb Verb, phase Phase, paused bool) Legality {
 	}
 	why := refusals[phase][verb]
 	return Legality{Verb: verb, Legal: why == "", Why: why}
+}
+
+// LegalNow is Legal with what is known of the pair beside the phase: who the
+// primary is, and whether the standby holds a complete copy.
+func LegalNow(verb Verb, r *Record, complete bool) Legality {
+	legality := Legal(verb, r.Phase, r.Paused)
+	if !legality.Legal || r.Phase == PhaseFailingOver || r.Phase == PhaseFailingBack {
+		return legality
+	}
+	switch {
+	case verb == VerbFailback && r.Primary == r.Body.Spec.PreferredPrimary:
+		return Legality{Verb: verb, Why: whyPreferred}
+	case (verb == VerbFailover || verb == VerbFailback) && !complete:
+		return Legality{Verb: verb, Why: whyNoCopy}
+	case verb == VerbFailback && r.Paused:
+		return Legality{Verb: verb, Why: whyStart}
+	}
+	return legality
 }

@@ -34,6 +34,8 @@ type Body struct {
 	Image         string               `json:"image,omitempty"`  // of the replicators
 	StandbyGuard  string               `json:"standbyGuard,omitempty"`
 	LastOperation Operation            `json:"lastOperation,omitzero"`
+	Switch        *Switch              `json:"switch,omitempty"`   // under way, or the last one
+	Revision      int64                `json:"revision,omitempty"` // counts the writes of the record; clocks differ
 }
 
 // Operation is one run of a verb.

@@ -222,11 +222,20 @@ func TestLegality(t *testing.T) {
 		if switching := phase == PhaseFailingOver || phase == PhaseFailingBack; switching != legal[VerbResume] || switching != legal[VerbCancel] {
 			t.Errorf("in %s resume is %v and cancel is %v", phase, legal[VerbResume], legal[VerbCancel])
 		}
-		if complete := phase == PhaseInSync || phase == PhaseRecoverInSync; legal[VerbFailover] != complete {
-			t.Errorf("in %s failover is %v: it needs a complete copy", phase, legal[VerbFailover])
+		copied := phase != PhasePlanned && phase != PhaseFailedOver && phase != PhaseDeleting && phase != PhaseFailingBack
+		if legal[VerbFailover] != copied {
+			t.Errorf("in %s failover is %v", phase, legal[VerbFailover])
 		}
-		if legal[VerbFailback] != (phase == PhaseRecoverInSync) {
+		if back := phase == PhaseRecoverInSync || phase == PhaseRecovering || phase == PhaseFailingBack || phase == PhaseFailed; legal[VerbFailback] != back {
 			t.Errorf("in %s failback is %v", phase, legal[VerbFailback])
+		}
+		r := testRecord(t)
+		r.Phase = phase
+		if LegalNow(VerbFailover, r, false).Legal && phase != PhaseFailingOver {
+			t.Errorf("in %s failover is possible onto a copy that is not complete", phase)
+		}
+		if LegalNow(VerbFailback, r, true).Legal && phase != PhaseFailingBack {
+			t.Errorf("in %s failback is possible though the preferred primary is the primary", phase)
 		}
 		if legal[VerbStart] {
 			t.Errorf("start is possible in %s though nothing is paused", phase)
@@ -234,5 +243,39 @@ func TestLegality(t *testing.T) {
 	}
 	if !Legal(VerbStart, PhaseInSync, true).Legal || Legal(VerbPause, PhaseInSync, true).Legal {
 		t.Error("a paused pair can be started and not be paused")
+	}
+}
+
+func TestNewerRecord(t *testing.T) {
+	at := func(seconds int64, operation string) JournalLine {
+		return JournalLine{At: time.Unix(1_700_000_000+seconds, 0).UTC(), Operation: operation, Verb: VerbFailover, By: "op", Text: "begin: x"}
+	}
+	base := func() *Record {
+		r := testRecord(t)
+		r.Body.Switch = &Switch{ID: "s1", Verb: VerbFailover, From: "east", To: "redis-b", Epoch: 4}
+		r.Phase = PhaseFailingOver
+		return r
+	}
+	// A clock that is an hour ahead wrote the older of the two.
+	older, newer := base(), base()
+	older.Journal = append(older.Journal, at(3600, "aa"))
+	older.Body.Revision = 7
+	newer.Journal = append(newer.Journal, at(3600, "aa"), at(5, "bb"))
+	newer.Body.Revision = 8
+	for _, order := range [][2]*Record{{older, newer}, {newer, older}} {
+		if got, err := Newer(order[0], order[1]); err != nil || got != newer {
+			t.Errorf("picked %+v, %v", got, err)
+		}
+	}
+	apart := base()
+	apart.Journal = append(apart.Journal, at(6, "cc"))
+	apart.Body.Revision = 9
+	if _, err := Newer(apart, newer); fault.ExitCode(err) != fault.CodeRefused {
+		t.Errorf("two that were written apart: %v", err)
+	}
+	higher := base()
+	higher.Epoch, higher.Primary = 4, "redis-b"
+	if got, err := Newer(newer, higher); err != nil || got != higher {
+		t.Errorf("the higher epoch has to win: %+v, %v", got, err)
 	}
 }

@@ -131,8 +131,9 @@ func checkSchema(text string) error {
 }
 
 // Newer picks the record that counts of the two that the sites hold: the one
-// with the higher epoch. Equal epochs that name different primaries are an
-// error: nobody knows who is right.
+// with the higher epoch, of equal epochs the one that was written later. Two
+// that were written apart from each other during a switch, or that name
+// different primaries at one epoch, are an error: nobody knows who is right.
 func Newer(a, b *Record) (*Record, error) {
 	switch {
 	case a == nil:
@@ -146,9 +147,14 @@ func Newer(a, b *Record) (*Record, error) {
 	case a.Primary != b.Primary:
 		return nil, fault.Refuse("look at both records and correct the wrong one by hand",
 			"the two records of pair %s disagree: at epoch %d one names %s as the primary, the other %s", a.Pair, a.Epoch, a.Primary, b.Primary)
-	case lastJournal(b).After(lastJournal(a)):
-		return b, nil
-	default:
-		return a, nil
 	}
+	newer, older := a, b
+	if b.Body.Revision > a.Body.Revision || b.Body.Revision == a.Body.Revision && lastJournal(b).After(lastJournal(a)) {
+		newer, older = b, a
+	}
+	if (newer.Switching() != nil || older.Switching() != nil) && !newer.descends(older) {
+		return nil, fault.Refuse("look at both records, and delete the one that is wrong",
+			"the two records of pair %s were written apart from each other at epoch %d during a switch", a.Pair, a.Epoch)
+	}
+	return newer, nil
 }

@@ -1,0 +1,244 @@
+package switchover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+)
+
+// Hands do what a plan says, at real sites or at simulated ones.
+type Hands interface {
+	// Look observes the world: the records as they are now, and both sites.
+	Look(ctx context.Context) (World, error)
+	// Do does one step and comes back when its end was observed. It may note
+	// in the Switch of the record what the step came to. An error says that the
+	// step was not done, or that nobody knows: it will be done again.
+	Do(ctx context.Context, step Step, r *pair.Record) error
+	// Save writes the record, with these lines for its journal, to every site
+	// that could be reached, the one of first first, and fails unless all of
+	// them took it.
+	Save(ctx context.Context, r *pair.Record, first string, lines ...string) error
+}
+
+// Result is what a run came to.
+type Result struct {
+	Record   *pair.Record
+	Done     []Step
+	Warnings []string
+	// Left are the steps that were not done, the one that failed first.
+	Left []Step
+}
+
+// ErrMoved is the error of a step that saw that something had changed since
+// the steps before it: they are done again.
+var ErrMoved = errors.New("something moved meanwhile")
+
+// maxRounds bounds how often the steps before the commit are done again.
+const maxRounds = 5
+
+// Run does what is left to do for a verb. Before it begins, confirm is asked
+// with the plan.
+func Run(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, confirm func(*Plan) error) (*Result, error) {
+	result := &Result{}
+	for round := 1; ; round++ {
+		w, err := h.Look(ctx)
+		if err != nil {
+			return result, err
+		}
+		result.Record = w.Record
+		p, err := Decide(w, verb, id, o)
+		if err != nil {
+			return result, afterwards(result, err)
+		}
+		if round == 1 {
+			if err := confirm(p); err != nil {
+				return result, err
+			}
+		}
+		result.Warnings = p.Warnings
+		err = work(ctx, h, verb, w.Record, p, result)
+		if !errors.Is(err, ErrMoved) || round == maxRounds {
+			return result, err
+		}
+		verb = pair.VerbResume
+	}
+}
+
+// afterwards: a refusal is no longer "nothing was done" once something was.
+func afterwards(result *Result, err error) error {
+	if len(result.Done) > 0 && fault.ExitCode(err) == fault.CodeRefused {
+		return fault.Wrap(fault.CodePartial, fault.Remedy(err), err)
+	}
+	return err
+}
+
+// run is one pass through the steps of a plan.
+type run struct {
+	hands  Hands
+	record *pair.Record
+	plan   *Plan
+	lines  []string // for the journal, not saved yet
+}
+
+func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Plan, result *Result) error {
+	r := copyOf(old)
+	s := p.Switch
+	r.Body.Switch, r.Phase = &s, p.Phase
+	result.Record = r
+	u := &run{hands: h, record: r, plan: p}
+	for i, step := range p.Steps {
+		result.Left = p.Steps[i:]
+		if ctx.Err() != nil {
+			return fault.Wrap(fault.CodeInterrupted, "run the same command, or resume, to go on",
+				fmt.Errorf("stopped before the step %q: %w", step, context.Cause(ctx)))
+		}
+		if err := u.step(ctx, step); err != nil {
+			return inTheMiddle(step, err)
+		}
+		result.Done = append(result.Done, step)
+		if step.Op == OpProtect && !u.mayFeed() {
+			result.Left = nil
+			return u.stopUnkept(ctx)
+		}
+	}
+	result.Left = nil
+	return u.end(ctx, verb)
+}
+
+// inTheMiddle marks an error after which the verb has to be run again.
+func inTheMiddle(step Step, err error) error {
+	wrapped := fmt.Errorf("%s: %w", step, err)
+	if fault.ExitCode(err) != fault.CodeError || errors.Is(err, ErrMoved) {
+		return wrapped
+	}
+	return fault.Wrap(fault.CodePartial, "mend the cause and run the same command, or resume, to go on; cancel takes it back while that is possible", wrapped)
+}
+
+func (u *run) step(ctx context.Context, step Step) error {
+	u.before(step)
+	if err := u.save(ctx, "begin: "+step.String()); err != nil {
+		return err
+	}
+	work := ctx
+	if !step.Waits() {
+		work = context.WithoutCancel(ctx)
+	}
+	if err := u.hands.Do(work, step, u.record); err != nil {
+		return err
+	}
+	u.after(step)
+	u.lines = append(u.lines, "done: "+step.String())
+	return nil
+}
+
+// save writes the lines that wait with the next one: the end of a step and the
+// beginning of the next are one write.
+func (u *run) save(ctx context.Context, line string) error {
+	lines := append(u.lines, line)
+	u.lines = nil
+	return u.hands.Save(context.WithoutCancel(ctx), u.record, u.record.Body.Switch.From, lines...)
+}
+
+// before changes the record as it has to be when a step begins.
+func (u *run) before(step Step) {
+	r, s := u.record, u.record.Body.Switch
+	switch step.Op {
+	case OpCommit:
+		r.Epoch, r.Primary = s.Epoch, s.To
+		r.Body.Shards, s.Shards = s.Shards, r.Body.Shards
+		r.FailedStep = ""
+		if s.Forced {
+			u.invalidate(s.From)
+		}
+	case OpOpen:
+		s.Opening = true
+	case OpAwait:
+		s.Ended = true
+		r.Phase = pair.PhaseRecovering
+		if r.Primary == r.Body.Spec.PreferredPrimary {
+			r.Phase = pair.PhaseSyncing
+		}
+		u.validate(step.Site)
+	}
+}
+
+// after changes it as it is when a step was done.
+func (u *run) after(step Step) {
+	s := u.record.Body.Switch
+	switch step.Op {
+	case OpOpen:
+		s.Opened = true
+	case OpLift:
+		s.Window = nil
+	}
+}
+
+func (u *run) invalidate(site string) { u.mark(site, true) }
+func (u *run) validate(site string)   { u.mark(site, false) }
+
+func (u *run) mark(site string, invalidated bool) {
+	sites := maps.Clone(u.record.Body.Sites)
+	state := sites[site]
+	state.Invalidated = invalidated
+	sites[site] = state
+	u.record.Body.Sites = sites
+}
+
+// mayFeed: after the protection of a site that is to be fed from the noted
+// positions, it is known whether it refused writes all the time.
+func (u *run) mayFeed() bool {
+	s := u.record.Body.Switch
+	return s.Kept || len(s.Positions) == 0
+}
+
+// stopUnkept ends a switch whose old primary took writes after it was closed,
+// as far as anybody knows.
+func (u *run) stopUnkept(ctx context.Context) error {
+	r, s := u.record, u.record.Body.Switch
+	r.Phase, s.Ended = pair.PhaseFailedOver, true
+	u.invalidate(s.From)
+	if err := u.save(ctx, "ended: site "+s.From+" was open meanwhile"); err != nil {
+		return err
+	}
+	return fault.New(fault.CodePartial, "recover copies back, after you decided about what only that site has",
+		"site %s is the primary, but site %s was open for writes before it was protected: it is not fed from the noted position", s.To, s.From)
+}
+
+// end writes the phase that the verb ended in.
+func (u *run) end(ctx context.Context, verb pair.Verb) error {
+	r, s := u.record, u.record.Body.Switch
+	last := Op("")
+	if n := len(u.plan.Steps); n > 0 {
+		last = u.plan.Steps[n-1].Op
+	}
+	switch {
+	case last == OpAwait && r.Primary == r.Body.Spec.PreferredPrimary:
+		r.Phase = pair.PhaseInSync
+	case last == OpAwait:
+		r.Phase = pair.PhaseRecoverInSync
+	case r.Epoch < s.Epoch: // cancelled before the commit
+		r.Phase = s.Before
+	default:
+		r.Phase = pair.PhaseFailedOver
+	}
+	s.Ended = true
+	unprotected := last != OpAwait && r.Epoch >= s.Epoch && !s.Forced && s.Opened && !s.Kept
+	if unprotected && len(s.Window) == 0 {
+		u.invalidate(s.From)
+	}
+	return u.save(ctx, "ended: "+string(verb))
+}
+
+// copyOf gives a record whose Switch can be changed.
+func copyOf(r *pair.Record) *pair.Record {
+	c := *r
+	if r.Body.Switch != nil {
+		s := *r.Body.Switch
+		c.Body.Switch = &s
+	}
+	return &c
+}

@@ -1,0 +1,62 @@
+package switchover
+
+import (
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+)
+
+// World is what was observed.
+type World struct {
+	Record *pair.Record
+	Sites  map[string]Site
+	Link   Link
+}
+
+// Site is one site as it was seen.
+type Site struct {
+	Name      string
+	Reachable bool   // its API server answers
+	Answers   bool   // the master of every shard does
+	Why       string // why not
+	Fence     int64  // 0: there is none
+	Closed    bool   // every data pod refuses writes
+	Protected bool   // only replicators may write
+	// Protectable: the protection can be set, and the pair wants it.
+	Protectable bool
+	WhyNot      string // why it cannot
+	Keys        int64  // that are not ours
+	Shards      []pair.ShardState
+}
+
+// Link is the copying from the primary to the standby, as the standby's
+// checkpoints and the replicators say.
+type Link struct {
+	Complete bool   // the standby holds a complete copy, if an old one
+	Why      string // why not
+	Running  bool   // every replicator runs and is not stopped by an error
+	Problem  string // why not
+	Lag      time.Duration
+	LagBytes int64
+	// Since is when the primary was heard of last, in words; "" when unknown.
+	Since string
+}
+
+// Options of the verbs.
+type Options struct {
+	AcceptDataLoss   bool
+	AcceptIncomplete bool
+	NoReverse        bool
+	Verify           bool
+	MaxLag           time.Duration // of a planned switch; 0: no bound
+	Discard          bool          // recover: what only the old primary has may go
+	Rescue           bool          // recover: it is saved first
+}
+
+// Plan is what Decide came to.
+type Plan struct {
+	Switch   pair.Switch
+	Phase    pair.Phase // while the steps are done
+	Steps    []Step
+	Warnings []string
+}
