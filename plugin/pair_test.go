@@ -135,7 +135,7 @@ func (s *scene) control(t *testing.T) {
 func (s *scene) controlShard(t *testing.T, shard int) {
 	deployment := s.b.Object(fmt.Sprintf("/apis/apps/v1/namespaces/redis/deployments/dr1-to-redis-b-%d", shard))
 	path := "/api/v1/namespaces/redis/pods/" + podOf(shard)
-	if deployment == nil {
+	if deployment == nil || scaledToZero(deployment) {
 		if s.b.Object(path) != nil {
 			s.b.Remove(t, path)
 		}
@@ -155,6 +155,11 @@ func (s *scene) controlShard(t *testing.T, shard int) {
 		}}},
 	}
 	s.b.Add(t, pod)
+}
+
+func scaledToZero(deployment *unstructured.Unstructured) bool {
+	replicas, found, err := unstructured.NestedFieldNoCopy(deployment.Object, "spec", "replicas")
+	return err == nil && found && fmt.Sprint(replicas) == "0"
 }
 
 // result of one run of the plugin.
@@ -251,6 +256,16 @@ func TestLifeOfAPair(t *testing.T) {
 	} {
 		run(t, strings.Fields(other)...).want(t, fault.CodeRefused)
 	}
+
+	run(t, "start", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "not paused")
+	run(t, "pause", "dr1", "--context", "site-b").want(t, 0, "pair dr1 is paused")
+	run(t, "pause", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "paused already")
+	run(t, "status", "dr1", "--context", "site-b").want(t, 0, "Paused")
+	run(t, "apply", "dr1", "--context", "site-a").want(t, 0)
+	if s.b.Object("/api/v1/namespaces/redis/pods/"+podOf(1)) != nil {
+		t.Error("an apply started a paused pair")
+	}
+	run(t, "start", "dr1", "--context", "site-a").want(t, 0, "pair dr1 goes on")
 
 	run(t, "delete", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "add --yes")
 	run(t, "delete", "dr1", "--context", "site-b", "--yes").want(t, 0, "17 objects")

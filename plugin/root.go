@@ -68,7 +68,8 @@ func NewRootCommand(o *Options) *cobra.Command {
 		return fault.Wrap(fault.CodeError, cmd.CommandPath()+" --help", err)
 	})
 	root.AddCommand(
-		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewDeleteCommand(o), NewVersionCommand(o),
+		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewPauseCommand(o), NewStartCommand(o),
+		NewDeleteCommand(o), NewVersionCommand(o),
 	)
 	return root
 }

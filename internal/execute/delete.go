@@ -183,8 +183,12 @@ func (d *deleter) deployments(ctx context.Context, doomed []Doomed) {
 }
 
 func waitNoPods(ctx context.Context, party *Party, pairName string) error {
+	return waitNoPodsOf(ctx, party, pair.Selector(pairName))
+}
+
+func waitNoPodsOf(ctx context.Context, party *Party, selector string) error {
 	for {
-		pods, err := party.Cluster.Pods(ctx, party.Site.Namespace, pair.Selector(pairName))
+		pods, err := party.Cluster.Pods(ctx, party.Site.Namespace, selector)
 		if err == nil {
 			// Deployments hand our labels to their pods but not to what others make.
 			if len(pods) == 0 {

@@ -37,6 +37,7 @@ type ClusterReader interface {
 // ClusterWriter changes something, unless ApplyOptions.DryRun is set.
 type ClusterWriter interface {
 	Apply(ctx context.Context, object *unstructured.Unstructured, opts kube.ApplyOptions) (*unstructured.Unstructured, error)
+	Scale(ctx context.Context, ref kube.Ref, replicas int64) error
 	Delete(ctx context.Context, ref kube.Ref) error
 	CreateConfigMap(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, error)
 	UpdateConfigMap(ctx context.Context, m *corev1.ConfigMap) (*corev1.ConfigMap, error)

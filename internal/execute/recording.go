@@ -52,6 +52,11 @@ func (c *recordingCluster) Apply(ctx context.Context, object *unstructured.Unstr
 	return c.real.Apply(ctx, object, opts)
 }
 
+func (c *recordingCluster) Scale(_ context.Context, ref kube.Ref, replicas int64) error {
+	c.out.add("site %s: scale %s to %d", c.site, ref, replicas)
+	return nil
+}
+
 func (c *recordingCluster) Delete(_ context.Context, ref kube.Ref) error {
 	c.out.add("site %s: delete %s", c.site, ref)
 	return nil

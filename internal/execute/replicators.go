@@ -32,7 +32,8 @@ type ReplicatorState struct {
 	Node       string       `json:"node,omitempty"`
 	Ready      bool         `json:"ready"`
 	Restarts   int32        `json:"restarts"`
-	Checksum   string       `json:"-"`                 // of the configuration that the pod runs
+	Checksum   string       `json:"-"` // of the configuration that the pod runs
+	wanted     string       // of the configuration that the Deployment asks for
 	Problem    string       `json:"problem,omitempty"` // why there is no status, or why the pod does not run
 	Fatal      bool         `json:"fatal,omitempty"`   // waiting cannot mend the problem
 	Status     *wire.Status `json:"status,omitempty"`  // as the replicator itself says
@@ -76,6 +77,9 @@ func (s *ReplicatorState) readDeployment(all []unstructured.Unstructured) {
 		s.Exists = true
 		if replicas, found, err := unstructured.NestedInt64(d.Object, "spec", "replicas"); err == nil && found {
 			s.Replicas = replicas
+		}
+		if sum, found, err := unstructured.NestedString(d.Object, "spec", "template", "metadata", "annotations", manifests.ChecksumAnnotation); err == nil && found {
+			s.wanted = sum
 		}
 		return
 	}

@@ -84,7 +84,7 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 		report.finding(topology.SeverityInfo, "site "+report.Standby, "standby writable: applications that write there are not kept from it", "")
 	}
 	for _, verb := range verbs {
-		report.Verbs = append(report.Verbs, pair.Legal(verb, record.Phase, record.Paused))
+		report.Verbs = append(report.Verbs, pair.LegalNow(verb, record, report.complete()))
 	}
 	return report, nil
 }
@@ -106,6 +106,22 @@ func siteReport(record *pair.Record, party *Party) SiteReport {
 		report.Server = party.Cluster.Server()
 	}
 	return report
+}
+
+// complete tells whether every replicator says that the standby holds a
+// complete copy of its shard; where none of them answers, what the last verb
+// left counts.
+func (r *StatusReport) complete() bool {
+	said := false
+	for _, shard := range r.Shards {
+		if shard.Status == nil {
+			continue
+		}
+		if said = true; !shard.Status.Complete {
+			return false
+		}
+	}
+	return said || r.Phase == pair.PhaseInSync || r.Phase == pair.PhaseRecoverInSync
 }
 
 // judge adds up the shards and says what is wrong with them.

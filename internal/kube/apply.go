@@ -118,6 +118,19 @@ func (c *Client) Apply(ctx context.Context, obj *unstructured.Unstructured, opts
 	return out, nil
 }
 
+// Scale sets how many pods a Deployment of ours keeps, and nothing else.
+func (c *Client) Scale(ctx context.Context, ref Ref, replicas int64) error {
+	resource, err := c.resource(ref)
+	if err != nil {
+		return err
+	}
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
+	if _, err := resource.Patch(ctx, ref.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager}); err != nil {
+		return c.wrap(err, "scale %s to %d", ref, replicas)
+	}
+	return nil
+}
+
 // Get reads one object.
 func (c *Client) Get(ctx context.Context, ref Ref) (*unstructured.Unstructured, error) {
 	resource, err := c.resource(ref)

@@ -46,6 +46,10 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, t target, verb st
 		s.remove(w, t, raw)
 		return
 	}
+	if r.Header.Get("Content-Type") == string(types.MergePatchType) {
+		s.merge(w, t, raw)
+		return
+	}
 	u, err := decodeObject(raw)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
@@ -85,6 +89,40 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, t target, verb st
 	}
 	s.store(t.path(), u)
 	answer(w, code, u.Object)
+}
+
+// merge handles a JSON merge patch of objects; it knows no null.
+func (s *Server) merge(w http.ResponseWriter, t target, raw []byte) {
+	patch := map[string]any{}
+	if err := yaml.Unmarshal(raw, &patch); err != nil {
+		refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.objects[t.path()]
+	if old == nil {
+		notFound(w, t)
+		return
+	}
+	u := old.DeepCopy()
+	mergeInto(u.Object, patch)
+	s.store(t.path(), u)
+	answer(w, http.StatusOK, u.Object)
+}
+
+func mergeInto(object, patch map[string]any) {
+	for key, value := range patch {
+		inner, isObject := value.(map[string]any)
+		if into, has := object[key].(map[string]any); has && isObject {
+			mergeInto(into, inner)
+			continue
+		}
+		if number, ok := value.(float64); ok && number == float64(int64(number)) {
+			value = int64(number)
+		}
+		object[key] = value
+	}
 }
 
 func (s *Server) remove(w http.ResponseWriter, t target, raw []byte) {
