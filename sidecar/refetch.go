@@ -134,10 +134,10 @@ func (s *streaming) putFetched(at int64) error {
 			continue
 		}
 		version := int(f.rec.Count)
-		if !rdb.Readable(f.rec.Type, version, s.r.w.RDBVersion()) {
-			return unreadable([]byte(f.Key), f.DB, f.rec.Type, version, s.r.w.RDBVersion())
-		}
 		o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, s.r.w.RDBVersion()), Replace: true}
+		if err := s.r.fitWhole(f.rec, version, &o); err != nil {
+			return err
+		}
 		if err := s.r.w.Restore(s.ctx, f.rec, o); err != nil {
 			return err
 		}

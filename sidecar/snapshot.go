@@ -208,8 +208,9 @@ func (c *copyState) record(rec *rdb.Record) error {
 	if bytes.HasPrefix(rec.Key, []byte(wire.KeyPrefix)) {
 		return nil // what an opposite link wrote into the source
 	}
-	if !rdb.Readable(rec.Type, c.version, c.r.w.RDBVersion()) {
-		return unreadable(rec.Key, rec.DB, rec.Type, c.version, c.r.w.RDBVersion())
+	options := c.options
+	if err := c.r.fitWhole(rec, c.version, &options); err != nil {
+		return err
 	}
 	if limit, size := c.bulkLimit(rec); size > limit {
 		return stopf("key %q in database %d: its %s value has %d bytes, more than the target takes in one piece (%d); raise proto-max-bulk-len there and advanced.target_redis_proto_max_bulk_len here",
@@ -224,7 +225,7 @@ func (c *copyState) record(rec *rdb.Record) error {
 	if err := c.r.hold(rec, c.began); err != nil {
 		return err
 	}
-	return c.r.w.Restore(c.ctx, rec, c.options)
+	return c.r.w.Restore(c.ctx, rec, options)
 }
 
 // bulkLimit is the size of the one argument that carries a big value, and what
@@ -239,12 +240,6 @@ func (c *copyState) bulkLimit(rec *rdb.Record) (limit, size int64) {
 		return max(limit, 512<<20), n
 	}
 	return limit, rec.Big.PayloadSize()
-}
-
-// unreadable is the refusal of a value that the target's version does not know.
-func unreadable(key []byte, db int, typ byte, source, target int) error {
-	return stopf("key %q in database %d: its %s encoding (RDB type %d, source RDB version %d) cannot be read by the target (RDB version %d)",
-		key, db, rdb.TypeName(typ), typ, source, target)
 }
 
 func (c *copyState) aux(rec *rdb.Record) error {

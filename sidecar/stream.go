@@ -322,18 +322,19 @@ func (s *streaming) restore(c *resp.Command) error {
 	if !ok {
 		return nil // the target says what is wrong with it
 	}
-	if !rdb.Readable(typ, version, target) {
-		return unreadable(c.Args[1], s.db, typ, version, target)
+	rec := rdb.Record{DB: s.db, Key: c.Args[1], Type: typ, Value: rdb.PayloadValue(payload)}
+	o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, target)}
+	if err := s.r.fitWhole(&rec, version, &o); err != nil {
+		return err
 	}
-	footer := rdb.FooterVersion(version, target)
-	if footer == version {
+	if o.Footer == version && rec.Type == typ {
 		return nil
 	}
 	words := make([]string, len(c.Args))
 	for i, a := range c.Args {
 		words[i] = string(a)
 	}
-	words[3] = string(rdb.Refoot(payload, footer))
+	words[3] = string(rdb.AppendPayload(nil, rec.Type, rec.Value, o.Footer))
 	c.Raw = resp.AppendCommand(nil, words...)
 	return nil
 }

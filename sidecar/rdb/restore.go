@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"encoding/binary"
+	"io"
 	"strconv"
 )
 
@@ -13,16 +14,10 @@ type RestoreOptions struct {
 }
 
 // AppendRestore appends the command RESTORE key ttl payload [REPLACE] [ABSTTL]
-// [IDLETIME s | FREQ n] as RESP. The payload is the type byte, the raw value,
-// the RDB version in two bytes and the CRC-64 over all of it (cluster.c,
-// createDumpPayload).
+// [IDLETIME s | FREQ n] as RESP.
 func AppendRestore(dst []byte, r *Record, o RestoreOptions) []byte {
 	dst = appendRestoreHead(dst, r, o, int64(len(r.Value)+11))
-	body := len(dst)
-	dst = append(dst, r.Type)
-	dst = append(dst, r.Value...)
-	dst = append(dst, byte(o.Footer), byte(o.Footer>>8))
-	dst = binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[body:]))
+	dst = AppendPayload(dst, r.Type, r.Value, o.Footer)
 	return appendRestoreTail(dst, r, o)
 }
 
@@ -93,11 +88,47 @@ func Payload(p []byte) (typ byte, version int, ok bool) {
 	return p[0], int(binary.LittleEndian.Uint16(p[len(p)-footerLen:])), true
 }
 
-// Refoot returns the same payload with another RDB version.
-func Refoot(p []byte, version int) []byte {
-	out := append([]byte(nil), p[:len(p)-footerLen]...)
-	out = append(out, byte(version), byte(version>>8))
-	return binary.LittleEndian.AppendUint64(out, CRC64(0, out))
+// PayloadValue is the raw value in a RESTORE payload that Payload has read.
+func PayloadValue(p []byte) []byte { return p[1 : len(p)-footerLen] }
+
+// AppendPayload appends the RESTORE payload of a raw value: the type byte, the
+// value, the RDB version in two bytes and the CRC-64 over all of it
+// (cluster.c, createDumpPayload).
+func AppendPayload(dst []byte, typ byte, value []byte, version int) []byte {
+	body := len(dst)
+	dst = append(append(dst, typ), value...)
+	dst = append(dst, byte(version), byte(version>>8))
+	return binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[body:]))
+}
+
+// PayloadSize is the size of the payload of a raw value of n bytes.
+func PayloadSize(n int64) int64 { return n + 1 + footerLen }
+
+// WritePayload writes a payload whose value comes from write.
+func WritePayload(w io.Writer, typ byte, version int, write func(io.Writer) error) error {
+	sum := &summed{w: w}
+	if _, err := sum.Write([]byte{typ}); err != nil {
+		return err
+	}
+	if err := write(sum); err != nil {
+		return err
+	}
+	if _, err := sum.Write([]byte{byte(version), byte(version >> 8)}); err != nil {
+		return err
+	}
+	_, err := w.Write(binary.LittleEndian.AppendUint64(nil, sum.crc))
+	return err
+}
+
+// summed keeps the checksum of what is written.
+type summed struct {
+	w   io.Writer
+	crc uint64
+}
+
+func (s *summed) Write(p []byte) (int, error) {
+	s.crc = CRC64(s.crc, p)
+	return s.w.Write(p)
 }
 
 func appendIntBulk(dst []byte, n int64) []byte {

@@ -262,7 +262,7 @@ func TestRefoot(t *testing.T) {
 	if !ok || typ != TypeString || version != 12 {
 		t.Fatalf("read type %d, version %d, %v", typ, version, ok)
 	}
-	older := Refoot(payload, 9)
+	older := AppendPayload(nil, typ, PayloadValue(payload), 9)
 	want := AppendRestore(nil, &Record{Key: []byte("k"), Type: TypeString, Value: []byte("\x01v"), Idle: -1, Freq: -1}, RestoreOptions{Footer: 9})
 	if !bytes.Equal(older, want[len(want)-2-13:len(want)-2]) {
 		t.Errorf("refooted to % x", older)

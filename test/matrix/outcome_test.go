@@ -47,7 +47,7 @@ func (o outcome) unexpected(p *pairing) string {
 		return "neither copied nor refused"
 	case o.stage == diskStage:
 		return "what was copied before is refused now"
-	case p.upward:
+	case p.upward, o.isValue() && o.avoidable(p.dst):
 		return "the target can hold this"
 	case o.stage == streamStage && o.avoidable(p.dst):
 		return "the target has commands for this"
@@ -55,6 +55,12 @@ func (o outcome) unexpected(p *pairing) string {
 		return "the refusal does not name the key"
 	}
 	return ""
+}
+
+// isValue says of a refusal that it is one of a value, not of a command: every
+// value that the target can hold has to be written there.
+func (o outcome) isValue() bool {
+	return strings.Contains(o.err.Error(), "cannot be written to the target")
 }
 
 // avoidable says of a refusal that the target could hold the data, if it came
