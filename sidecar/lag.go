@@ -27,6 +27,8 @@ const (
 
 const masterSilent = "the shard's master cannot be asked for its offset: the lag is not known, and the copy does not count as in sync"
 
+const targetSilent = "the target has applied nothing for more than 5 s of what was received: it hangs, or the network between"
+
 // sample is the shard master's offset at a time.
 type sample struct {
 	at     time.Time
@@ -45,6 +47,8 @@ type watcher struct {
 	moved     time.Time // when bytes last came
 	received  int64
 	history   int64
+	applied   int64
+	progress  time.Time // when the target last had everything, or got further
 	onMaster  time.Time // since when a session is attached to a master
 }
 
@@ -206,6 +210,9 @@ func (w *watcher) judge() {
 	if !w.last.at.IsZero() && now.Sub(w.last.at) > 2*watchEvery+maxLag/2 {
 		lag = max(lag, now.Sub(w.last.at)) // nobody knows what the master has by now
 	}
+	if applied != w.applied || applied >= w.r.received.Load() {
+		w.applied, w.progress = applied, now
+	}
 	w.r.st.Update(func(s *wire.Status) {
 		streaming := s.Phase == wire.PhaseStreaming || s.Phase == wire.PhaseCatchingUp
 		good := streaming && s.Complete && !w.last.at.IsZero() && lag < maxLag && s.Error == ""
@@ -216,6 +223,7 @@ func (w *watcher) judge() {
 			w.goodSince = now
 		}
 		setFinding(s, masterSilent, streaming && !w.last.at.IsZero() && now.Sub(w.last.at) > 5*time.Second)
+		setFinding(s, targetSilent, streaming && s.Error == "" && now.Sub(w.progress) > 5*time.Second)
 		s.AppliedOffset = applied
 		s.Source.MasterOffset = w.last.offset
 		s.Source.Offset = w.r.received.Load()

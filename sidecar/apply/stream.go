@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
@@ -250,7 +251,7 @@ var errGone = &resp.ReadError{Err: errors.New("the connection was lost")}
 // prefix of the source's history any more, and only a full copy mends it.
 func (s *Standalone) diverged(err error) error {
 	var data *DataError
-	if !errors.As(err, &data) || s.c == nil {
+	if !errors.As(err, &data) || s.c == nil || unreadable(err) {
 		return err
 	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
@@ -258,6 +259,14 @@ func (s *Standalone) diverged(err error) error {
 		return errors.Join(err, fmt.Errorf("marking the target as incomplete: %w", markErr))
 	}
 	return err
+}
+
+// unreadable reports whether the server could not read a command at all: an
+// argument over its proto-max-bulk-len (networking.c, processMultibulkBuffer).
+// It has run nothing of the batch, and its copy is as good as before.
+func unreadable(err error) bool {
+	var server *resp.ServerError
+	return errors.As(err, &server) && strings.HasPrefix(server.Text, "Protocol error")
 }
 
 // readBatch reads the answers to MULTI, the queued commands and EXEC.
@@ -268,6 +277,9 @@ func (s *Standalone) readBatch(b *batch) error {
 		if err := resp.SkipReply(s.c.W); err != nil {
 			var broken *resp.ReadError
 			if errors.As(err, &broken) {
+				if unreadable(refused) { // and then it closed the connection
+					return dataError(b.buf, at, refused)
+				}
 				return err
 			}
 			if refused == nil {
