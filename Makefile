@@ -91,6 +91,10 @@ soak: MINUTES ?= 2
 soak: test-packages ## Kill and cut everything under writes for MINUTES (2), then compare (SOAK_* in test/soak/doc.go)
 	cd test && SOAK_MINUTES=$(MINUTES) go test -v -count=1 -timeout 24h -run '^TestSoak$$' ./soak
 
+.PHONY: measure-checkpoint
+measure-checkpoint: test-packages ## Measure what exactly once costs on a cluster target, against two other ways
+	cd test && MEASURE=1 go test -v -count=1 -timeout 30m -run '^TestCheckpointCost$$' ./measure
+
 .PHONY: verify
 verify: ## Fail when generated or formatted files differ from what is committed
 	go mod verify
