@@ -95,7 +95,7 @@ func (c *chaos) inTest(f func(t *testing.T)) error {
 	case c.work <- func(t *testing.T) { defer close(done); f(t) }:
 		<-done
 		return nil
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		return errors.New("the test does not take work any more")
 	}
 }
@@ -126,7 +126,7 @@ func (c *chaos) rejoin(ctx context.Context, s *side, set *set, m, master *member
 
 // waitWhole waits beyond the end of the run too: the next step needs it.
 func (c *chaos) waitWhole(ctx context.Context, s *side, set *set) error {
-	return until(context.WithoutCancel(ctx), 2*time.Minute, "the "+s.name+" is whole again", func() error { return s.whole(set) })
+	return until(context.WithoutCancel(ctx), patience, "the "+s.name+" is whole again", func() error { return s.whole(set) })
 }
 
 // failover kills a master and waits until another took over and the dead one
@@ -149,7 +149,7 @@ func (c *chaos) failover(ctx context.Context, rnd *rand.Rand, s *side, set *set)
 		m.die()
 	}
 	var next *member
-	err = until(context.WithoutCancel(ctx), time.Minute, "a replica took over from "+m.Addr, func() error {
+	err = until(context.WithoutCancel(ctx), patience, "a replica took over from "+m.Addr, func() error {
 		var err error
 		next, err = s.master(set)
 		return err
@@ -177,7 +177,7 @@ func (c *chaos) plannedFailover(ctx context.Context, s *side, set *set) error {
 		}
 	}
 	var asked time.Time
-	err = until(context.WithoutCancel(ctx), 30*time.Second, "a replica took over from "+m.Addr, func() error {
+	err = until(context.WithoutCancel(ctx), patience, "a replica took over from "+m.Addr, func() error {
 		next, err := s.master(set)
 		if err != nil || next != m {
 			return err

@@ -168,14 +168,14 @@ func (r *replicator) supersede(ctx context.Context, frozen time.Duration) error 
 		return fmt.Errorf("shard %d: waking process %d: %w", r.shard, old.number, err)
 	}
 	loser := old
-	limit := time.NewTimer(45 * time.Second)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case <-old.done:
 	case <-next.done:
 		loser = next
 	case <-limit.C:
-		r.report.fail("shard %d: processes %d and %d both run 45 s after the first was woken", r.shard, old.number, next.number)
+		r.report.fail("shard %d: processes %d and %d both run %v after the first was woken", r.shard, old.number, next.number, patience)
 		_ = old.cmd.Process.Kill() // so that the run can go on
 		<-old.done
 		return nil
@@ -202,6 +202,9 @@ func (r *replicator) stop() {
 	r.wg.Wait()
 }
 
+// drainBound is advanced.drain_seconds, 10 s, and room for a busy machine.
+const drainBound = 2 * time.Minute
+
 // drain ends the current process with SIGTERM; it must end with 0.
 func (r *replicator) drain() error {
 	p, err := r.signal(syscall.SIGTERM, true)
@@ -211,11 +214,11 @@ func (r *replicator) drain() error {
 	select {
 	case <-p.done:
 		// One that has just been started does not listen for signals yet.
-		if p.exit > 0 || p.exit < 0 && time.Since(p.began) > 5*time.Second {
+		if p.exit > 0 || p.exit < 0 && time.Since(p.began) > 30*time.Second {
 			r.report.fail("shard %d: after SIGTERM process %d ended with code %d: %s", r.shard, p.number, p.exit, p.log.last())
 		}
-	case <-time.After(30 * time.Second):
-		r.report.fail("shard %d: process %d has not ended 30 s after SIGTERM", r.shard, p.number)
+	case <-time.After(drainBound):
+		r.report.fail("shard %d: process %d has not ended %v after SIGTERM", r.shard, p.number, drainBound)
 		_ = p.cmd.Process.Kill() // it is reported
 		<-p.done
 	}

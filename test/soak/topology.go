@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
@@ -34,7 +33,7 @@ const (
 )
 
 // startTimeout bounds the forming of a side.
-const startTimeout = 60 * time.Second
+const startTimeout = patience
 
 // startSide starts the servers of a side, with a proxy in front of each.
 func startSide(ctx context.Context, t *testing.T, name string, s shape, logs string) *side {
