@@ -206,7 +206,7 @@ func (s *scene) nothingCreated(t *testing.T, before []string) {
 func TestLifeOfAPair(t *testing.T) {
 	s := newScene(t)
 	before := s.objects()
-	run(t, "plan", "dr1", "-f", s.pairFile, "--detailed-exitcode").want(t, 2, "17 to create, 0 to change", "Service/dr1-redis-a-follower-2", "Deployment/dr1-to-redis-b-2")
+	run(t, "plan", "dr1", "-f", s.pairFile, "--detailed-exitcode").want(t, 2, "18 to create, 3 to change", "ACL/rfr-redis-b-0", "Service/dr1-redis-a-follower-2", "Deployment/dr1-to-redis-b-2")
 	yaml := run(t, "plan", "dr1", "-f", s.pairFile, "-o", "yaml").want(t, 0, "nodePort: 31012", "kind: Deployment", "source-password: '***'")
 	if strings.Contains(yaml.out, "c3dQeHpXZmZkbg") || strings.Contains(yaml.out, testkube.ClusterPassword) {
 		t.Error("plan -o yaml shows a password")
@@ -221,7 +221,7 @@ func TestLifeOfAPair(t *testing.T) {
 	if err := json.Unmarshal([]byte(applied.out), &outcome); err != nil {
 		t.Fatal(err)
 	}
-	if outcome.Phase != pair.PhaseInSync || outcome.Keys != 21 || outcome.Counts.Create != 17 {
+	if outcome.Phase != pair.PhaseInSync || outcome.Keys != 21 || outcome.Counts.Create != 18 {
 		t.Errorf("apply reached %+v", outcome)
 	}
 	if epoch := s.target.Pods[1].Do(t, "GET", wire.FenceKey("dr1")); epoch != "1" {
@@ -234,7 +234,7 @@ func TestLifeOfAPair(t *testing.T) {
 		}
 	}
 
-	run(t, "plan", "dr1", "-f", s.pairFile, "--detailed-exitcode").want(t, 0, "0 to create, 0 to change, 0 to delete, 17")
+	run(t, "plan", "dr1", "-f", s.pairFile, "--detailed-exitcode").want(t, 0, "0 to create, 0 to change, 0 to delete, 21")
 	run(t, "plan", "dr1", "--context", "site-b", "--detailed-exitcode").want(t, 0)
 	run(t, "plan", "dr1", "--source", testSource, "--target", testTarget, "--detailed-exitcode").want(t, 0)
 	run(t, "apply", "dr1", "--context", "site-a").want(t, 0, "nothing to change")
@@ -268,7 +268,7 @@ func TestLifeOfAPair(t *testing.T) {
 	run(t, "start", "dr1", "--context", "site-a").want(t, 0, "pair dr1 goes on")
 
 	run(t, "delete", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "add --yes")
-	run(t, "delete", "dr1", "--context", "site-b", "--yes").want(t, 0, "17 objects")
+	run(t, "delete", "dr1", "--context", "site-b", "--yes").want(t, 0, "18 objects")
 	after := s.objects()
 	if !slices.Equal(before, after) {
 		t.Errorf("objects after delete:\n%v\nbefore:\n%v", after, before)

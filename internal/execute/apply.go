@@ -68,7 +68,7 @@ func Apply(ctx context.Context, w *World, finder Finder, changes []plan.Change, 
 			Pair: w.Session.Name, Epoch: record.Epoch, Primary: record.Primary, Standby: record.Standby(), Counts: plan.Count(changes),
 		},
 	}
-	if err := w.makeSalts(); err != nil {
+	if err := w.makeSecrets(); err != nil {
 		return nil, err
 	}
 	if w.Established {
@@ -139,7 +139,7 @@ func (a *applier) run(ctx context.Context, redis Redis) error {
 		}
 		return err
 	}
-	if err := a.runner.Run(ctx, fence); err != nil {
+	if err := a.runner.Run(ctx, append(a.protection(), fence)...); err != nil {
 		return inTheMiddle(err)
 	}
 	// From here on the target may hold keys that the replicators wrote.

@@ -24,7 +24,7 @@ func (w *World) Changes(ctx context.Context, force bool) ([]plan.Change, error) 
 	if err != nil {
 		return nil, err
 	}
-	changes := w.recordChanges()
+	changes := append(w.recordChanges(), w.protectionChanges()...)
 	for _, group := range []struct {
 		found   *Found
 		objects []*unstructured.Unstructured
@@ -123,7 +123,7 @@ func (w *World) prune(desired []*unstructured.Unstructured) []plan.Change {
 		var owned []*unstructured.Unstructured
 		objects := w.ownedAt(found)
 		for i := range objects {
-			if !isRecord(&objects[i], w.Session.Name) {
+			if !isRecord(&objects[i], w.Session.Name) && !w.keepsVault(&objects[i]) {
 				owned = append(owned, &objects[i])
 			}
 		}

@@ -81,6 +81,9 @@ type deleter struct {
 	opts    DeleteOptions
 	result  *DeleteResult
 	errs    []error
+	// keepVault: the protection is not undone, and the Secret that tells how
+	// to stays.
+	keepVault bool
 }
 
 // Delete removes everything of a pair from the sites that answer: first the
@@ -105,6 +108,7 @@ func Delete(ctx context.Context, s *Session, finder Finder, opts DeleteOptions) 
 		do   func(context.Context)
 	}{
 		{"stop the replicators", func(ctx context.Context) { d.deployments(ctx, doomed) }},
+		{"let others write to the target again", d.unprotect},
 		{"remove our keys from the target", d.keys},
 		{"remove the other objects", func(ctx context.Context) { d.others(ctx, doomed) }},
 	} {
@@ -226,6 +230,14 @@ func (d *deleter) keys(ctx context.Context) {
 }
 
 func (d *deleter) openStandby(ctx context.Context, standby *Party) (Redis, error) {
+	found, err := d.find(ctx, standby)
+	if err != nil {
+		return nil, err
+	}
+	return d.finder.Redis(ctx, found)
+}
+
+func (d *deleter) find(ctx context.Context, standby *Party) (*Found, error) {
 	inst, err := d.finder.Discover(ctx, standby)
 	if err != nil {
 		return nil, err
@@ -234,7 +246,7 @@ func (d *deleter) openStandby(ctx context.Context, standby *Party) (Redis, error
 	if err != nil {
 		return nil, err
 	}
-	return d.finder.Redis(ctx, &Found{Party: standby, Instance: inst, Credentials: credentials})
+	return &Found{Party: standby, Instance: inst, Credentials: credentials, Pair: d.session.Name}, nil
 }
 
 func (d *deleter) dropKeys(ctx context.Context, redis Redis) error {
@@ -249,7 +261,11 @@ func (d *deleter) dropKeys(ctx context.Context, redis Redis) error {
 func (d *deleter) others(ctx context.Context, doomed []Doomed) {
 	var items []Doomed
 	for _, item := range doomed {
-		if item.ref.GVK.Kind != deploymentKind.Kind && !d.isRecord(item) {
+		switch {
+		case item.ref.GVK.Kind == deploymentKind.Kind || d.isRecord(item):
+		case d.keepVault && d.isVault(item):
+			d.result.Remains = append(d.result.Remains, item.String())
+		default:
 			items = append(items, item)
 		}
 	}

@@ -3,6 +3,7 @@ package execute
 import (
 	"context"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
@@ -23,6 +24,8 @@ type Finder interface {
 	Reach(ctx context.Context, source, target *Found, endpoints []plan.Endpoint) ([]topology.Finding, error)
 	// Redis opens the keys of ours in an instance.
 	Redis(ctx context.Context, found *Found) (Redis, error)
+	// Guard opens the pods of an instance, to keep others from writing there.
+	Guard(ctx context.Context, found *Found) (Guard, error)
 }
 
 // Credentials of an instance. A nil password means: no authentication.
@@ -38,6 +41,9 @@ type Found struct {
 	Party       *Party
 	Instance    *topology.Instance
 	Credentials Credentials
+	Pair        string
+	// Vault of a standby: the credentials of the one user that may write.
+	Vault *guard.Vault
 }
 
 // PreflightQuestion is what the checks depend on beside the two instances.

@@ -7,9 +7,11 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/discovery"
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
 	"github.com/redis-sync/kubectl-redis-sync/internal/preflight"
+	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
@@ -139,36 +141,42 @@ func preflightEndpoints(source *Found, endpoints []plan.Endpoint) []preflight.En
 	return out
 }
 
-func (liveFinder) Redis(_ context.Context, found *Found) (Redis, error) {
-	return &liveRedis{session: discovery.Open(found.Party.Kube, *found.Instance, discovery.Credentials{
+func (f liveFinder) Redis(_ context.Context, found *Found) (Redis, error) {
+	return &liveRedis{site: f.site(found)}, nil
+}
+
+func (f liveFinder) Guard(_ context.Context, found *Found) (Guard, error) {
+	return f.site(found), nil
+}
+
+func (liveFinder) site(found *Found) *guard.Site {
+	session := discovery.Open(found.Party.Kube, *found.Instance, discovery.Credentials{
 		Username: found.Credentials.Username, Password: string(found.Credentials.Password),
-	})}, nil
+	})
+	return guard.Open(session, guard.Options{Pair: found.Pair, Vault: found.Vault})
 }
 
 // liveRedis finds the keys of a pair on the node that holds them: all carry
 // the same hash tag.
 type liveRedis struct {
-	session *discovery.Session
+	site *guard.Site
 }
 
 func (r *liveRedis) FenceEpoch(ctx context.Context, pair string) (int64, error) {
-	client, err := r.session.ForKey(ctx, wire.FenceKey(pair))
-	if err != nil {
-		return 0, err
-	}
-	epoch, exists, err := client.Fence(ctx, pair)
-	if err != nil || !exists {
-		return 0, err
-	}
-	return epoch, nil
+	var epoch int64
+	err := r.site.Holder(ctx, wire.FenceKey(pair), func(c *redisx.Client) (err error) {
+		epoch, _, err = c.Fence(ctx, pair)
+		return err
+	})
+	return epoch, err
 }
 
 func (r *liveRedis) CreateFence(ctx context.Context, pair string, epoch int64) (int64, error) {
-	client, err := r.session.ForKey(ctx, wire.FenceKey(pair))
-	if err != nil {
-		return 0, err
-	}
-	held, _, err := client.CreateFence(ctx, pair, epoch)
+	var held int64
+	err := r.site.Holder(ctx, wire.FenceKey(pair), func(c *redisx.Client) (err error) {
+		held, _, err = c.CreateFence(ctx, pair, epoch)
+		return err
+	})
 	return held, err
 }
 
@@ -189,11 +197,11 @@ func (r *liveRedis) del(ctx context.Context, pair string, keys ...any) (int, err
 	if len(keys) == 0 {
 		return 0, nil
 	}
-	client, err := r.session.ForKey(ctx, wire.FenceKey(pair))
-	if err != nil {
-		return 0, err
-	}
-	reply, err := client.Do(ctx, append([]any{"DEL"}, keys...)...)
+	var reply any
+	err := r.site.Holder(ctx, wire.FenceKey(pair), func(c *redisx.Client) (err error) {
+		reply, err = c.Do(ctx, append([]any{"DEL"}, keys...)...)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -204,7 +212,4 @@ func (r *liveRedis) del(ctx context.Context, pair string, keys ...any) (int, err
 	return int(removed), nil
 }
 
-func (r *liveRedis) Close() error {
-	r.session.Close()
-	return nil
-}
+func (r *liveRedis) Close() error { return r.site.Close() }

@@ -33,6 +33,7 @@ func (w *World) nextBody() pair.Body {
 	}
 	body.Image = w.Link.Image
 	body.Shards = w.Link.Shards
+	body.StandbyGuard = w.protection.word
 	sites := map[string]pair.SiteState{}
 	for _, at := range []struct {
 		found *Found

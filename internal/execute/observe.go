@@ -1,6 +1,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -27,6 +28,7 @@ type World struct {
 
 	Established bool
 	Preflight   *PreflightAnswer
+	protection  protection
 	owned       map[string][]unstructured.Unstructured // by site: our objects there
 }
 
@@ -37,8 +39,8 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 	}
 	w := &World{
 		Session:     s,
-		Source:      &Found{Party: s.Primary()},
-		Target:      &Found{Party: s.Standby()},
+		Source:      &Found{Party: s.Primary(), Pair: s.Name},
+		Target:      &Found{Party: s.Standby(), Pair: s.Name},
 		Established: s.Record != nil && s.Record.Phase != pair.PhasePlanned,
 		owned:       map[string][]unstructured.Unstructured{},
 	}
@@ -54,6 +56,9 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 	if err := w.listOwned(ctx); err != nil {
 		return nil, err
 	}
+	if err := w.observeProtection(ctx, finder); err != nil {
+		return nil, err
+	}
 	if err := w.makeLink(image); err != nil {
 		return nil, err
 	}
@@ -63,6 +68,9 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 		StaleKeys:   s.Spec.StaleKeys.Policy,
 		Endpoints:   w.endpoints(),
 	})
+	if err == nil {
+		w.Preflight.Findings = append(w.Preflight.Findings, w.protection.findings...)
+	}
 	return w, err
 }
 
@@ -180,6 +188,9 @@ func (w *World) makeLink(image string) error {
 	}
 	w.Link.Source = w.side(w.Source, w.accessOf(w.Source))
 	w.Link.Target = w.side(w.Target, pair.AccessClusterIP)
+	if w.protection.wanted {
+		w.Link.Target.SyncPassword = []byte(cmp.Or(w.Target.Vault.Password(), plan.Pending))
+	}
 	return nil
 }
 
@@ -291,8 +302,14 @@ func (w *World) salts() map[int][]byte {
 	return salts
 }
 
-// makeSalts makes the salts that are missing.
-func (w *World) makeSalts() error {
+// makeSecrets makes the salts and the password that are missing.
+func (w *World) makeSecrets() error {
+	if w.protection.wanted {
+		if err := w.Target.Vault.MakePassword(); err != nil {
+			return err
+		}
+		w.Link.Target.SyncPassword = []byte(w.Target.Vault.Password())
+	}
 	for ordinal := range w.Link.Shards {
 		if len(w.Link.Salts[ordinal]) > 0 {
 			continue

@@ -80,9 +80,7 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 	if s.Unreachable() == nil && !s.Records.Complete() {
 		report.finding(topology.SeverityWarning, "record", "the records of the two sites differ or one is missing", "apply writes both again")
 	}
-	if record.Body.Spec.ProtectStandby != pair.ProtectNone {
-		report.finding(topology.SeverityInfo, "site "+report.Standby, "standby writable: applications that write there are not kept from it", "")
-	}
+	report.judgeProtection(record)
 	for _, verb := range verbs {
 		report.Verbs = append(report.Verbs, pair.LegalNow(verb, record, report.complete()))
 	}

@@ -137,6 +137,26 @@ func isOldAuth(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "wrong number of arguments for 'auth' command")
 }
 
+// Holder runs f on the primary that holds a key, as the user that may write
+// there.
+func (s *Site) Holder(ctx context.Context, key string, f func(*redisx.Client) error) error {
+	pod, err := s.holder(key)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, pod, f)
+}
+
+func (s *Site) holder(key string) (pod string, err error) {
+	slot := topology.KeySlot(key)
+	for _, shard := range s.inst.Shards {
+		if shard.Slots.Contains(slot) && shard.Primary != "" {
+			return shard.Primary, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %s: its primary is not known", s.session.Client().Where(), s.inst.Ref())
+}
+
 // podError is what went wrong on one pod.
 type podError struct {
 	Pod string

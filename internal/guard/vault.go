@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
 	"github.com/redis-sync/kubectl-redis-sync/manifests"
@@ -52,6 +53,10 @@ func OpenVault(ctx context.Context, store SecretStore, namespace, name string, l
 	}
 	if err != nil {
 		return nil, err
+	}
+	if secret.Labels[kube.LabelManagedBy] != kube.ManagedBy || secret.Labels[kube.LabelPair] != labels[kube.LabelPair] {
+		return nil, fault.Refuse("choose another name for the pair, or remove that object",
+			"secret %s/%s exists and was not made by this pair", namespace, name)
 	}
 	v.exists, v.password = true, string(secret.Data[vaultPassword])
 	if text := secret.Data[vaultRules]; len(text) > 0 {

@@ -29,6 +29,11 @@ const maxShardDigits = 4
 // RecordName is the name of the ConfigMap that remembers a pair.
 func RecordName(pair string) string { return "redis-sync-" + pair }
 
+// VaultName is the name of the Secret of a site that remembers what the
+// protection of a standby changed. The dot, which no name of a pair or a site
+// holds, keeps two of them apart.
+func VaultName(pair, site string) string { return "redis-sync-" + pair + "." + site }
+
 // ReplicatorName is the name of the ConfigMap, the Secret and the Deployment
 // of the replicator that writes one source shard to a site.
 func ReplicatorName(pair, site string, shard int) string {

@@ -113,8 +113,8 @@ type ProtectStandby string
 
 // The ways to protect a standby.
 const (
-	ProtectUnset ProtectStandby = ""     // what this version can do, which is nothing yet
-	ProtectACL   ProtectStandby = "acl"  // only the replicators may write, where the server has ACLs
+	ProtectUnset ProtectStandby = ""     // as acl, where the servers have ACLs
+	ProtectACL   ProtectStandby = "acl"  // only the replicators may write; refused where the servers have no ACLs
 	ProtectNone  ProtectStandby = "none" // not at all, by choice
 )
 

@@ -72,7 +72,7 @@ spec:
 		"no host":              {"{context: b,", "{access: {nodeAddresses: ['a b']}, context: b,", "neither an IP address nor a host name"},
 		"unknown policy":       {"spec:\n", "spec:\n  staleKeys: {policy: purge}\n", `spec.staleKeys.policy "purge": expected keep, prune or refuse`},
 		"share over one":       {"spec:\n", "spec:\n  staleKeys: {maxShare: 10}\n", "expected a number between 0 and 1"},
-		"protection":           {"spec:\n", "spec:\n  protectStandby: acl\n", "this version cannot protect a standby"},
+		"protection":           {"spec:\n", "spec:\n  protectStandby: fence\n", `protectStandby "fence": expected acl or none`},
 		"log level":            {"spec:\n", "spec:\n  replicator: {logLevel: trace}\n", "expected debug, info or warn"},
 		"negative size":        {"spec:\n", "spec:\n  replicator: {spoolDiskBytes: -1}\n", "-1 is negative"},
 		"half a secret":        {"{context: b,", "{credentials: {passwordSecret: {name: x}}, context: b,", "expected name and key"},

@@ -30,9 +30,9 @@ type Record struct {
 type Body struct {
 	Spec          Spec                 `json:"spec"`
 	Sites         map[string]SiteState `json:"sites"`
-	Shards        []ShardState         `json:"shards,omitempty"` // of the primary, by ordinal
-	Image         string               `json:"image,omitempty"`  // of the replicators
-	StandbyGuard  string               `json:"standbyGuard,omitempty"`
+	Shards        []ShardState         `json:"shards,omitempty"`       // of the primary, by ordinal
+	Image         string               `json:"image,omitempty"`        // of the replicators
+	StandbyGuard  string               `json:"standbyGuard,omitempty"` // acl, none or unavailable; "" before this was known
 	LastOperation Operation            `json:"lastOperation,omitzero"`
 	Switch        *Switch              `json:"switch,omitempty"`   // under way, or the last one
 	Revision      int64                `json:"revision,omitempty"` // counts the writes of the record; clocks differ

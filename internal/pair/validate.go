@@ -137,11 +137,9 @@ func (s StaleKeys) check() error {
 func (s Spec) checkEnums() error {
 	var errs []error
 	switch s.ProtectStandby {
-	case ProtectUnset, ProtectNone:
-	case ProtectACL:
-		errs = append(errs, fmt.Errorf("spec.protectStandby %s: this version cannot protect a standby; leave the key out", ProtectACL))
+	case ProtectUnset, ProtectACL, ProtectNone:
 	default:
-		errs = append(errs, fmt.Errorf("spec.protectStandby %q: expected %s", s.ProtectStandby, ProtectNone))
+		errs = append(errs, fmt.Errorf("spec.protectStandby %q: expected %s or %s", s.ProtectStandby, ProtectACL, ProtectNone))
 	}
 	switch s.Replicator.LogLevel {
 	case "", "debug", "info", "warn":

@@ -38,6 +38,9 @@ type Side struct {
 	Password         []byte
 	SentinelPassword []byte
 	CA, Cert, Key    []byte
+	// SyncPassword is that of the one user that may write to a protected
+	// standby; empty: there is none.
+	SyncPassword []byte
 
 	// Services that reach single pods, by pod: of this pair, or the operator's
 	// own. A port or an address that is not known yet is empty.

@@ -23,6 +23,7 @@ const (
 	fileSourcePassword   = "source-password"
 	fileTargetPassword   = "target-password"
 	fileSentinelPassword = "sentinel-password"
+	fileSyncPassword     = "target-sync-password"
 	fileSourceCA         = "source-ca.crt"
 	fileSourceCert       = "source-tls.crt"
 	fileSourceKey        = "source-tls.key"
@@ -93,6 +94,7 @@ func (l Link) secretFiles(ordinal int) map[string][]byte {
 		fileSourcePassword:   l.Source.Password,
 		fileTargetPassword:   l.Target.Password,
 		fileSentinelPassword: l.Target.SentinelPassword,
+		fileSyncPassword:     l.Target.SyncPassword,
 		fileSourceCA:         l.Source.CA,
 		fileSourceCert:       l.Source.Cert,
 		fileSourceKey:        l.Source.Key,
@@ -141,6 +143,9 @@ func (l Link) syncFile(ordinal int, files map[string][]byte) (string, error) {
 			StaleKeys: string(l.StaleKeys), StaleKeysMaxShare: l.Spec.StaleKeys.MaxShare,
 		},
 		Advanced: l.advanced(),
+	}
+	if len(l.Target.SyncPassword) > 0 {
+		file.Target.SyncUsername, file.Target.SyncPasswordFile = wire.SyncUser, path(fileSyncPassword)
 	}
 	if len(sentinels) > 0 {
 		file.Target.MasterName = l.Target.Instance.Sentinel.MasterSet

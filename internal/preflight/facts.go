@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/discovery"
 	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // Facts are what the primaries of one side said, added up.
@@ -235,6 +236,13 @@ func (n *NodeFacts) askPermissions(ctx context.Context, client *redisx.Client, a
 		}
 		if !known {
 			return nil
+		}
+		if !allowed && as == partTarget {
+			// On a protected standby one user alone may write: the replicators'.
+			allowed, _, err = client.MayRun(ctx, wire.SyncUser, command...)
+			if err != nil {
+				return err
+			}
 		}
 		if !allowed {
 			n.Denied = append(n.Denied, strings.ToLower(command[0]))
