@@ -33,6 +33,10 @@ func CheckpointKey(pair string, shard int) string {
 	return KeyPrefix + "{" + pair + "}:" + strconv.Itoa(shard) + ":checkpoint"
 }
 
+// PositionKey names a string that the plugin writes to learn where the
+// replication stream of a server ends. It means nothing afterwards.
+func PositionKey(pair string) string { return KeyPrefix + "{" + pair + "}:position" }
+
 // Fields of a checkpoint. A checkpoint under another epoch than the
 // replicator's own is void.
 const (
@@ -45,6 +49,7 @@ const (
 	CkptSourceOffset = "sourceOffset" // last seen offset of the shard's master
 	CkptHeld         = "held"         // "1": near deadlines of the snapshot are held back (HeldMillis)
 	CkptSourceTime   = "sourceTime"   // when it was seen, Unix milliseconds
+	CkptGeneration   = "generation"   // of a cluster target: how its slots were divided, and where its frontiers are
 )
 
 // Values of CkptState.

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -16,7 +17,8 @@ import (
 // that holds the keys of the pair.
 type generation struct {
 	Number int64     `json:"number"`
-	Token  string    `json:"token"` // of the process that began it: frontiers of a copy before it are not these
+	Epoch  int64     `json:"epoch,omitempty"` // in the names of its frontiers; 0: that of the checkpoint
+	Token  string    `json:"token"`           // of the process that began it: frontiers of a copy before it are not these
 	Parts  []genPart `json:"parts"`
 	set    bool      // read or written
 }
@@ -30,7 +32,7 @@ type genPart struct {
 }
 
 // ckptGeneration is the field of the checkpoint that holds the generation.
-const ckptGeneration = "generation"
+const ckptGeneration = wire.CkptGeneration
 
 // Fields of a frontier key.
 const (
@@ -40,7 +42,9 @@ const (
 )
 
 func (t *Cluster) frontierKey(tag string) string {
-	return fmt.Sprintf("%s{%s}:%s:%d:%d:%d-%s:frontier", wire.KeyPrefix, tag, t.o.Identity.Pair, t.o.Identity.Shard, t.o.Identity.Epoch, t.gen.Number, t.gen.Token)
+	// A checkpoint that was carried to another epoch keeps its frontiers.
+	epoch := cmp.Or(t.gen.Epoch, t.o.Identity.Epoch)
+	return fmt.Sprintf("%s{%s}:%s:%d:%d:%d-%s:frontier", wire.KeyPrefix, tag, t.o.Identity.Pair, t.o.Identity.Shard, epoch, t.gen.Number, t.gen.Token)
 }
 
 // loadFrontiers reads the generation and the frontiers of its parts, applies
@@ -49,6 +53,16 @@ func (t *Cluster) loadFrontiers() (int64, error) {
 	f, err := fence.ReadHash(t.holder.c, wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard))
 	if err != nil {
 		return 0, err
+	}
+	if f[ckptGeneration] == "" { // written by the plugin: every node is there
+		offset, err := strconv.ParseInt(f[wire.CkptOffset], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("checkpoint at %s: offset: %w", t.holder.addr, err)
+		}
+		for _, n := range t.nodes {
+			n.frontier, n.behind = offset, nil
+		}
+		return offset, t.beginGeneration()
 	}
 	var g generation
 	if err := json.Unmarshal([]byte(f[ckptGeneration]), &g); err != nil {
@@ -204,7 +218,7 @@ func (t *Cluster) replicateHolder() error {
 
 // nextGeneration numbers a new generation and returns its text.
 func (t *Cluster) nextGeneration() (string, error) {
-	g := generation{Number: t.gen.Number + 1, Token: t.o.Identity.Token, set: true}
+	g := generation{Number: t.gen.Number + 1, Epoch: t.o.Identity.Epoch, Token: t.o.Identity.Token, set: true}
 	for _, n := range t.nodes {
 		tag, err := route.TagIn(n.slots)
 		if err != nil {
