@@ -204,7 +204,7 @@ func TestTargetErrorsAreWaitedOut(t *testing.T) {
 			}
 			// What it had acknowledged after its last save is read again.
 			again := int64(0)
-			if name == "loading" {
+			if name == "loading" || name == "stopped" {
 				again = 1
 			}
 			if s := r.Status().Get(); s.FullSync.Count != 1 || s.Stream.Reconnects > again {
