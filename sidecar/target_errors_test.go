@@ -266,9 +266,6 @@ func TestRefusedCommandStops(t *testing.T) {
 		},
 	} {
 		for _, shape := range []string{"standalone", "cluster"} {
-			if tc.mend != nil && shape == "cluster" {
-				continue
-			}
 			t.Run(name+", "+shape, func(t *testing.T) {
 				t.Parallel()
 				src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "16mb")...)

@@ -137,6 +137,7 @@ func deniedInScript(text string) bool {
 func (t *Cluster) resolve(ctx context.Context, loose []looseCommand, cause error) error {
 	sortLoose(loose)
 	var b backoff
+	moved := -1 // the command for which the nodes were asked anew last
 	for i := 0; i < len(loose); {
 		err := cause
 		if cause == nil {
@@ -150,6 +151,12 @@ func (t *Cluster) resolve(ctx context.Context, loose []looseCommand, cause error
 		}
 		var read *resp.ReadError
 		if resp.IsCode(err, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "NOPERM", "NOAUTH") || errors.As(err, &read) || !serverSaid(err) && transient(err) {
+			if moved == i { // asking did not help: a slot between two nodes takes its time
+				if err := retry(ctx, t.o.Waiting, &b, err); err != nil {
+					return err
+				}
+			}
+			moved = i
 			old := append([]*clusterNode(nil), t.nodes...)
 			if err := t.reconnect(ctx, err); err != nil {
 				return err
@@ -232,6 +239,9 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		return &resp.ReadError{Err: err}
 	}
 	if err := r.Err(); err != nil {
+		if unreadable(err) {
+			return dataError(c.raw, 0, err)
+		}
 		return err
 	}
 	if r.Kind == ':' {

@@ -364,7 +364,7 @@ func (t *Cluster) writeFrontiers() error {
 // diverged makes a refused command void the checkpoint.
 func (t *Cluster) diverged(err error) error {
 	var data *DataError
-	if !errors.As(err, &data) || t.holder == nil || t.holder.c == nil {
+	if !errors.As(err, &data) || t.holder == nil || t.holder.c == nil || unreadable(err) {
 		return err
 	}
 	key := wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard)
