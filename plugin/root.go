@@ -69,7 +69,7 @@ func NewRootCommand(o *Options) *cobra.Command {
 	})
 	root.AddCommand(
 		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewPauseCommand(o), NewStartCommand(o),
-		NewDeleteCommand(o), NewVersionCommand(o),
+		NewDeleteCommand(o), NewUnlockCommand(o), NewVersionCommand(o),
 	)
 	return root
 }

@@ -47,6 +47,7 @@ type applier struct {
 	changes []plan.Change
 	result  *ApplyResult
 
+	locks     *Locks
 	before    []ReplicatorState // of an established pair
 	created   []created         // in this run, to be undone when the source turns out unreachable
 	checksums []string
@@ -77,17 +78,27 @@ func Apply(ctx context.Context, w *World, finder Finder, changes []plan.Change, 
 			return nil, err
 		}
 	}
-	redis, err := finder.Redis(ctx, w.Target)
+	ctx, locks, err := Lock(ctx, w.Session, opts.Operation)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFence(ctx, redis, w); err != nil {
-		return nil, errors.Join(err, redis.Close())
-	}
-	err = errors.Join(a.run(ctx, redis), redis.Close())
+	a.locks = locks
+	err = a.underLock(ctx)
 	a.result.Phase = a.runner.Record.Phase
 	a.result.Seconds = time.Since(opts.Operation.Started).Seconds()
-	return a.result, err
+	return a.result, errors.Join(err, locks.Release(ctx))
+}
+
+func (a *applier) underLock(ctx context.Context) error {
+	w := a.world
+	redis, err := a.finder.Redis(ctx, w.Target)
+	if err != nil {
+		return err
+	}
+	if err := checkFence(ctx, redis, w); err != nil {
+		return errors.Join(err, redis.Close())
+	}
+	return errors.Join(a.run(ctx, redis), redis.Close())
 }
 
 // checkFence looks before anything is created: a fence with another epoch
@@ -217,8 +228,12 @@ func (a *applier) undo(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// wait ends the apply with the phase that was observed.
+// wait ends the apply with the phase that was observed. Who only waits holds
+// nobody up: the lock ends before.
 func (a *applier) wait(ctx context.Context) error {
+	if err := a.locks.Release(ctx); err != nil {
+		return err
+	}
 	record, target := a.runner.Record, a.world.Target.Party
 	switch {
 	case record.Paused:

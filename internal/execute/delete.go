@@ -93,15 +93,25 @@ func Delete(ctx context.Context, s *Session, finder Finder, opts DeleteOptions) 
 	d := &deleter{session: s, finder: finder, opts: opts, result: &DeleteResult{Pair: s.Name}}
 	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
+	ctx, locks, err := Lock(ctx, s, opts.Operation)
+	if err != nil {
+		return d.result, err
+	}
+	err = d.underLock(ctx)
+	return d.result, errors.Join(err, locks.Release(ctx))
+}
+
+func (d *deleter) underLock(ctx context.Context) error {
+	s, opts := d.session, d.opts
 	s.Record.Phase = pair.PhaseDeleting
 	s.Records.ForgetMissing()
 	runner := &Runner{Operation: opts.Operation, Records: s.Records, Record: s.Record, Progress: opts.Progress}
 	if err := runner.Note(ctx, "begin: delete the pair"); err != nil {
-		return d.result, err
+		return err
 	}
 	doomed, err := ListDoomed(ctx, s)
 	if err != nil {
-		return d.result, err
+		return err
 	}
 	for _, phase := range []struct {
 		name string
@@ -119,13 +129,13 @@ func Delete(ctx context.Context, s *Session, finder Finder, opts DeleteOptions) 
 	}
 	d.unreachable()
 	if len(d.result.Remains) > 0 || len(d.errs) > 0 {
-		return d.result, d.partial()
+		return d.partial()
 	}
 	d.records(ctx, doomed)
 	if len(d.errs) > 0 {
-		return d.result, d.partial()
+		return d.partial()
 	}
-	return d.result, nil
+	return nil
 }
 
 func (d *deleter) partial() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,6 +60,9 @@ type Runner struct {
 // next step when ctx has ended.
 func (r *Runner) Run(ctx context.Context, steps ...Step) error {
 	for _, step := range steps {
+		if cause := context.Cause(ctx); errors.Is(cause, errLockLost) {
+			return fmt.Errorf("stopped before the step %q: %w", step.Name, cause)
+		}
 		if ctx.Err() != nil {
 			return fault.Wrap(fault.CodeInterrupted, "run the same command again to go on",
 				fmt.Errorf("stopped before the step %q: %w", step.Name, context.Cause(ctx)))
@@ -107,5 +111,11 @@ func (r *Runner) Finish(ctx context.Context, phase pair.Phase, failedStep, resul
 		ID: op.ID, Verb: op.Verb, By: op.By, Version: op.Version,
 		Started: op.Started.UTC().Format(time.RFC3339), Finished: time.Now().UTC().Format(time.RFC3339), Result: result,
 	}
-	return r.Note(ctx, "ended: "+result)
+	err := r.Note(ctx, "ended: "+result)
+	reason := "Ended"
+	if phase == pair.PhaseFailed {
+		reason = "Failed"
+	}
+	r.Records.Event(ctx, op, phase == pair.PhaseFailed, reason, string(phase)+": "+result)
+	return err
 }

@@ -2,6 +2,7 @@ package execute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -51,9 +52,14 @@ func scale(ctx context.Context, s *Session, opts ScaleOptions, pause bool) (*Sca
 	if pause {
 		replicas, name, end = 0, "stop the replicators", "paused"
 	}
-	err := runner.Run(ctx, Step{Name: name, Do: func(ctx context.Context) error {
+	ctx, locks, err := Lock(ctx, s, opts.Operation)
+	if err != nil {
+		return nil, err
+	}
+	err = runner.Run(ctx, Step{Name: name, Do: func(ctx context.Context) error {
 		return ScaleReplicators(ctx, standby, s.Name, standby.Site.Name, replicas)
 	}})
+	err = errors.Join(err, locks.Release(ctx))
 	if err != nil {
 		return result, inTheMiddle(err)
 	}
