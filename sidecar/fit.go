@@ -1,8 +1,10 @@
 package sidecar
 
 import (
+	"context"
 	"errors"
 
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/apply"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 )
 
@@ -43,6 +45,40 @@ func (r *Replicator) fitWhole(rec *rdb.Record, source int, o *rdb.RestoreOptions
 		return unfit(rec, source, r.w.RDBVersion(), &rdb.UnfitError{Reason: rdb.ErrRecodedSize.Error()})
 	}
 	return err
+}
+
+// writeValue writes a value in the way that suits it and the target.
+func (r *Replicator) writeValue(ctx context.Context, rec *rdb.Record, source int, o rdb.RestoreOptions) error {
+	limit := r.cfg.Advanced.TargetMaxBulkLen
+	commands, err := r.fit(rec, source, &o)
+	if err != nil {
+		return err
+	}
+	size := rdb.PayloadSize(int64(len(rec.Value)))
+	if rec.Big != nil {
+		size = rec.Big.PayloadSize()
+	}
+	switch kind := rdb.TypeName(rec.Type); {
+	case kind == "string":
+		// As the argument of a command a string costs the target less, and may
+		// be longer: the payload of the longest one exceeds the limit.
+		commands = commands || rec.Big != nil
+	case kind == "module":
+		if limit > 0 && size > limit {
+			return stopf("key %q in database %d: its value of the module %q has %d bytes, more than the target takes in one piece (%d); raise proto-max-bulk-len there and advanced.target_redis_proto_max_bulk_len here",
+				rec.Key, rec.DB, rdb.NewDecoder(rec, r.dir).Module(), size, limit)
+		}
+	default:
+		commands = commands || size > r.cfg.Advanced.RebuildAbove || limit > 0 && size > limit
+	}
+	if !commands {
+		return r.w.Restore(ctx, rec, o)
+	}
+	if limit > 0 {
+		// The default of Redis; that of RedisShake is a little less.
+		limit = max(limit, 512<<20)
+	}
+	return r.w.Rebuild(ctx, rec, apply.RebuildOptions{Dir: r.dir, MaxBulk: limit, Replace: o.Replace})
 }
 
 // unfit names the value that the target cannot hold.

@@ -135,10 +135,7 @@ func (s *streaming) putFetched(at int64) error {
 		}
 		version := int(f.rec.Count)
 		o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, s.r.w.RDBVersion()), Replace: true}
-		if err := s.r.fitWhole(f.rec, version, &o); err != nil {
-			return err
-		}
-		if err := s.r.w.Restore(s.ctx, f.rec, o); err != nil {
+		if err := s.r.writeValue(s.ctx, f.rec, version, o); err != nil {
 			return err
 		}
 		s.r.log.Info("a key that the target let expire was fetched again", "database", f.DB)

@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type link struct {
 	sources []string
 	target  string // TOML of [target], without the table's name
 	extra   string // more of sync.toml
+	pair    string // "p" when empty
 }
 
 func (l link) toml(dir string) string {
@@ -35,7 +37,7 @@ func (l link) toml(dir string) string {
 	}
 	return fmt.Sprintf(`type = "sync"
 [link]
-pair = "p"
+pair = %q
 site = "b"
 shard = %d
 epoch = 1
@@ -48,7 +50,7 @@ candidates = [%s]
 [advanced]
 dir = %q
 %s
-`, l.shard, l.slots, quoted[0], strings.Join(quoted, ","), l.target, dir, l.extra)
+`, cmp.Or(l.pair, "p"), l.shard, l.slots, quoted[0], strings.Join(quoted, ","), l.target, dir, l.extra)
 }
 
 // running is a replicator in this process.

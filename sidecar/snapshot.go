@@ -110,6 +110,17 @@ func (r *Replicator) owns(key []byte) bool {
 	return r.slots == nil || r.slots.Has(route.Slot(key))
 }
 
+// ours reports whether a key of the source is not part of its data: one that
+// we wrote there. A value that another pair is building there is part of it:
+// it will be renamed.
+func (r *Replicator) ours(key []byte) bool {
+	if !bytes.HasPrefix(key, []byte(wire.KeyPrefix)) {
+		return false
+	}
+	pair, staging := wire.StagingPair(string(key))
+	return !staging || pair == r.id.Pair
+}
+
 // copyState is one snapshot being written.
 type copyState struct {
 	r    *Replicator
@@ -151,7 +162,11 @@ func (c *copyState) read(w *window.Window, sess *psync.Session) error {
 		if err := c.record(&rec); err != nil {
 			return err
 		}
-		if err := c.r.throttle(c.ctx, len(rec.Value)+len(rec.Key), 1); err != nil {
+		size := len(rec.Value) + len(rec.Key)
+		if rec.Big != nil {
+			size += int(rec.Big.Size())
+		}
+		if err := c.r.throttle(c.ctx, size, 1); err != nil {
 			return err
 		}
 		if c.keys&1023 == 0 && time.Since(c.reported) > 200*time.Millisecond {
@@ -205,16 +220,8 @@ func (c *copyState) record(rec *rdb.Record) error {
 	case rdb.KindEnd:
 		return nil
 	}
-	if bytes.HasPrefix(rec.Key, []byte(wire.KeyPrefix)) {
+	if c.r.ours(rec.Key) {
 		return nil // what an opposite link wrote into the source
-	}
-	options := c.options
-	if err := c.r.fitWhole(rec, c.version, &options); err != nil {
-		return err
-	}
-	if limit, size := c.bulkLimit(rec); size > limit {
-		return stopf("key %q in database %d: its %s value has %d bytes, more than the target takes in one piece (%d); raise proto-max-bulk-len there and advanced.target_redis_proto_max_bulk_len here",
-			rec.Key, rec.DB, rdb.TypeName(rec.Type), size, limit)
 	}
 	if c.set != nil {
 		if err := c.set.Add(rec.DB, rec.Key); err != nil {
@@ -225,21 +232,7 @@ func (c *copyState) record(rec *rdb.Record) error {
 	if err := c.r.hold(rec, c.began); err != nil {
 		return err
 	}
-	return c.r.w.Restore(c.ctx, rec, options)
-}
-
-// bulkLimit is the size of the one argument that carries a big value, and what
-// the target takes. A string goes as it is, and is never longer than the
-// default of Redis; RedisShake's own default is a little less.
-func (c *copyState) bulkLimit(rec *rdb.Record) (limit, size int64) {
-	limit = c.r.cfg.Advanced.TargetMaxBulkLen
-	if rec.Big == nil || limit == 0 {
-		return limit, 0
-	}
-	if n, ok := rec.PlainString(); ok {
-		return max(limit, 512<<20), n
-	}
-	return limit, rec.Big.PayloadSize()
+	return c.r.writeValue(c.ctx, rec, c.version, c.options)
 }
 
 func (c *copyState) aux(rec *rdb.Record) error {

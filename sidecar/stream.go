@@ -261,7 +261,10 @@ func (s *streaming) ignore(c *resp.Command) error {
 }
 
 func (s *streaming) write(c *resp.Command) error {
-	if len(c.Args) > 1 && bytes.HasPrefix(c.Args[1], []byte(wire.KeyPrefix)) {
+	if len(c.Args) > 1 && s.r.ours(c.Args[1]) {
+		if len(c.Args) > 2 && bytes.HasPrefix(bytes.ToLower(c.Args[0]), []byte("rename")) && !s.r.ours(c.Args[2]) {
+			return stopf("the stream of the source writes key %q from a key of this very pair, so the source is written to by the opposite link", c.Args[2])
+		}
 		s.pass() // what an opposite link or the plugin wrote into the source
 		return nil
 	}

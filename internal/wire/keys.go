@@ -36,6 +36,33 @@ func CheckpointKey(pair string, shard int) string {
 // PositionKey names a string that the plugin writes to learn where the
 // replication stream of a server ends. It means nothing afterwards.
 func PositionKey(pair string) string { return KeyPrefix + "{" + pair + "}:position" }
+// StagingKey names the key under which a large value is built until it is
+// whole and gets its own name; tag is a hash tag of the value's slot. It is in
+// the value's database.
+func StagingKey(tag, pair string, shard int) string {
+	return KeyPrefix + "{" + tag + "}:" + pair + ":" + strconv.Itoa(shard) + ":staging"
+}
+
+// StagingPair tells a staging key, and of which pair it is. In the stream of a
+// server that is a target itself, such a key turns into one of its data.
+func StagingPair(key string) (pair string, ok bool) {
+	rest, ok := strings.CutPrefix(key, KeyPrefix+"{")
+	if !ok {
+		return "", false
+	}
+	if rest, ok = strings.CutSuffix(rest, ":staging"); !ok {
+		return "", false
+	}
+	_, rest, ok = strings.Cut(rest, "}:")
+	if !ok {
+		return "", false
+	}
+	pair, shard, ok := strings.Cut(rest, ":")
+	if _, err := strconv.Atoi(shard); !ok || err != nil {
+		return "", false
+	}
+	return pair, true
+}
 
 // Fields of a checkpoint. A checkpoint under another epoch than the
 // replicator's own is void.

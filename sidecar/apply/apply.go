@@ -42,6 +42,8 @@ type Writer interface {
 	BeginSnapshot(ctx context.Context) error
 	// Restore writes one value. It may keep it for a while.
 	Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error
+	// Rebuild writes one value as commands, alone.
+	Rebuild(ctx context.Context, r *rdb.Record, o RebuildOptions) error
 	// Everywhere runs a command on every master (functions, scripts), after
 	// everything before it.
 	Everywhere(ctx context.Context, args ...string) error

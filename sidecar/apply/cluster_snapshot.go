@@ -31,7 +31,10 @@ func (t *Cluster) BeginSnapshot(ctx context.Context) error {
 	for _, n := range t.nodes {
 		n.chunk, n.sent = newChunk(), nil
 	}
-	return t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.FullFields(t.o.Identity)...)...)
+	if err := t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.FullFields(t.o.Identity)...)...); err != nil {
+		return err
+	}
+	return t.clearStaging(ctx)
 }
 
 // onHolder runs a command on the node that holds the keys of the pair, again
@@ -121,25 +124,12 @@ func (t *Cluster) rechunk(k *chunk) error {
 // Restore writes one value.
 func (t *Cluster) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error {
 	if r.DB != 0 {
-		return &DataError{Command: "RESTORE", Key: string(r.Key), DB: r.DB, Err: errors.New("a Redis Cluster has database 0 only")}
+		return otherDB(r)
 	}
 	if r.Big != nil {
-		if err := t.Settle(ctx); err != nil {
-			return err
-		}
-		return t.again(ctx, func() error {
-			n := t.owner[route.Slot(r.Key)]
-			if n.c == nil {
-				return errGone
-			}
-			err := sendBig(n.c, r, o)
+		return t.single(ctx, r, "RESTORE", func(c *conn.Conn) error {
+			err := sendBig(c, r, o)
 			o.Replace = o.Replace || !t.o.SkipExisting // what is there the next time is our own first try
-			if t.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
-				return nil
-			}
-			if serverSaid(err) && !transient(err) {
-				return &DataError{Command: "RESTORE", Key: string(r.Key), Err: err}
-			}
 			return err
 		})
 	}
@@ -150,6 +140,34 @@ func (t *Cluster) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptio
 		return nil
 	}
 	return t.again(ctx, func() error { return t.sendChunk(n.id) })
+}
+
+// single writes one value alone, again until the target has it.
+func (t *Cluster) single(ctx context.Context, r *rdb.Record, what string, write func(*conn.Conn) error) error {
+	if r.DB != 0 {
+		return otherDB(r)
+	}
+	if err := t.Settle(ctx); err != nil {
+		return err
+	}
+	return t.again(ctx, func() error {
+		n := t.owner[route.Slot(r.Key)]
+		if n.c == nil {
+			return errGone
+		}
+		err := write(n.c)
+		if t.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
+			return nil
+		}
+		if serverSaid(err) && !transient(err) {
+			return &DataError{Command: what, Key: string(r.Key), Err: err}
+		}
+		return err
+	})
+}
+
+func otherDB(r *rdb.Record) error {
+	return &DataError{Command: "RESTORE", Key: string(r.Key), DB: r.DB, Err: errors.New("a Redis Cluster has database 0 only")}
 }
 
 // sendChunk sends a node's chunk and reads the answers of the one before.

@@ -43,7 +43,10 @@ func (k *chunk) reset() { k.buf, k.n, k.db, k.resent = k.buf[:0], 0, -1, false }
 // BeginSnapshot marks the target as incomplete.
 func (s *Standalone) BeginSnapshot(ctx context.Context) error {
 	s.resetSnapshot()
-	return s.simple(ctx, append([]string{"HSET", wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)}, fence.FullFields(s.o.Identity)...)...)
+	if err := s.simple(ctx, append([]string{"HSET", wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)}, fence.FullFields(s.o.Identity)...)...); err != nil {
+		return err
+	}
+	return s.clearStaging(ctx)
 }
 
 // Restore writes one value.
@@ -61,8 +64,17 @@ func (s *Standalone) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOp
 	return s.sendChunk(ctx)
 }
 
-// restoreBig streams a value from its file, again until the target has it.
+// restoreBig streams a value from its file.
 func (s *Standalone) restoreBig(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error {
+	return s.single(ctx, r, "RESTORE", func(c *conn.Conn) error {
+		err := sendBig(c, r, o)
+		o.Replace = o.Replace || !s.o.SkipExisting // what is there the next time is our own first try
+		return err
+	})
+}
+
+// single writes one value alone, again until the target has it.
+func (s *Standalone) single(ctx context.Context, r *rdb.Record, what string, write func(*conn.Conn) error) error {
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
@@ -70,15 +82,14 @@ func (s *Standalone) restoreBig(ctx context.Context, r *rdb.Record, o rdb.Restor
 	for {
 		err := error(errGone)
 		if s.c != nil {
-			err = sendBig(s.c, r, o)
-			o.Replace = o.Replace || !s.o.SkipExisting // what is there the next time is our own first try
+			err = write(s.c)
 		}
 		if err == nil || s.o.SkipExisting && resp.IsCode(err, "BUSYKEY") {
 			s.o.Waiting(nil)
 			return nil
 		}
 		if serverSaid(err) && !transient(err) {
-			return &DataError{Command: "RESTORE", Key: string(r.Key), DB: r.DB, Err: err}
+			return &DataError{Command: what, Key: string(r.Key), DB: r.DB, Err: err}
 		}
 		for err != nil {
 			if err := s.retry(ctx, &b, err); err != nil {
@@ -97,27 +108,15 @@ func sendBig(c *conn.Conn, r *rdb.Record, o rdb.RestoreOptions) error {
 			return err
 		}
 	}
-	replies := 1
-	var err error
-	if _, ok := r.PlainString(); ok {
-		replies, err = rdb.WriteSet(c, r, o.Replace)
-	} else {
-		err = rdb.WriteRestore(c, r, o)
-	}
-	if err != nil {
+	if err := rdb.WriteRestore(c, r, o); err != nil {
 		return err
 	}
 	// The answer comes when the value is built, which blocks the server.
-	c.SetTimeout(10 * time.Minute)
+	c.SetTimeout(slowAnswer)
 	defer c.SetTimeout(time.Minute)
-	// All replies are read, or the next command would get the one of this.
-	for range replies {
-		var broken *resp.ReadError
-		if replyErr := resp.SkipReply(c.W); errors.As(replyErr, &broken) {
-			return replyErr
-		} else if err == nil {
-			err = replyErr
-		}
+	err := resp.SkipReply(c.W)
+	if broken := (*resp.ReadError)(nil); errors.As(err, &broken) {
+		return err
 	}
 	if r.DB != 0 {
 		if _, selectErr := c.Do("SELECT", "0"); selectErr != nil {
@@ -126,6 +125,9 @@ func sendBig(c *conn.Conn, r *rdb.Record, o rdb.RestoreOptions) error {
 	}
 	return err
 }
+
+// slowAnswer bounds the wait for a command that blocks the server.
+const slowAnswer = 10 * time.Minute
 
 // use makes the chunk's next command run in a database.
 func (k *chunk) use(db int) {

@@ -80,7 +80,7 @@ func defaults() wire.SyncFile {
 	f.Advanced = wire.SyncAdvanced{
 		Dir: "data", NCPU: 0, LogLevel: "info", LogInterval: 5, RestoreBehavior: RestoreRewrite,
 		PipelineCountLimit: 1024, TargetMaxQuerybufLen: 1024_000_000, TargetMaxBulkLen: 512_000_000,
-		SpoolMemory: 16 << 20, SpoolDisk: 4 << 30, DrainSeconds: 10,
+		SpoolMemory: 16 << 20, SpoolDisk: 4 << 30, RebuildAbove: 64 << 20, DrainSeconds: 10,
 	}
 	return f
 }
@@ -229,7 +229,7 @@ func (c *Config) checkAdvanced(bad badFunc) error {
 		"advanced.target_redis_proto_max_bulk_len":      a.TargetMaxBulkLen,
 		"advanced.spool_memory_bytes":                   a.SpoolMemory, "advanced.spool_disk_bytes": a.SpoolDisk,
 		"advanced.max_bytes_per_second": a.MaxBytesPerSec, "advanced.max_commands_per_second": a.MaxCommandsPerS,
-		"advanced.drain_seconds": int64(a.DrainSeconds),
+		"advanced.rebuild_above_bytes": a.RebuildAbove, "advanced.drain_seconds": int64(a.DrainSeconds),
 	} {
 		if n < 0 {
 			return bad(key, "is %d; expected 0 or more", n)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 )
 
 // bigAbove is the size from which a value is kept in a file and not in memory.
@@ -42,83 +41,17 @@ func (s *Scanner) SpillTo(dir string) {
 // spill takes a part of the value being read.
 func (s *Scanner) spill(p []byte) error {
 	if s.big == nil {
-		f, err := os.CreateTemp(s.dir, "value-*")
+		f, err := unnamedFile(s.dir)
 		if err != nil {
-			return fmt.Errorf("keeping a large value: %w", err)
-		}
-		if err := os.Remove(f.Name()); err != nil { // it needs no name
-			_ = f.Close()
-			return fmt.Errorf("keeping a large value: %w", err)
+			return err
 		}
 		s.big = &BigValue{f: f, crc: CRC64(0, []byte{s.typ})}
 	}
 	return s.big.write(p)
 }
 
-// plain finds the text of a string that is neither compressed nor a number.
-func (b *BigValue) plain() (from, n int64, ok bool) {
-	var p [9]byte
-	if _, err := b.f.ReadAt(p[:], 0); err != nil {
-		return 0, 0, false
-	}
-	switch {
-	case p[0] == 0x80:
-		from, n = 5, int64(binary.BigEndian.Uint32(p[1:]))
-	case p[0] == 0x81:
-		from, n = 9, int64(binary.BigEndian.Uint64(p[1:]))
-	default: // shorter ones are not big
-		return 0, 0, false
-	}
-	return from, n, from+n == b.size
-}
-
-// PlainString reports whether the value of a record is a string that SET
-// takes as it is, and its length. The payload of RESTORE would be longer than
-// the longest string that a server takes.
-func (r *Record) PlainString() (n int64, ok bool) {
-	if r.Big == nil || r.Type != TypeString {
-		return 0, false
-	}
-	_, n, ok = r.Big.plain()
-	return n, ok
-}
-
-// WriteSet writes SET key value for a record of which PlainString is true,
-// and PEXPIREAT where it has a deadline. It returns the number of replies due.
-func WriteSet(w io.Writer, r *Record, replace bool) (replies int, err error) {
-	from, n, _ := r.Big.plain()
-	head := []byte("*3\r\n")
-	if !replace {
-		head = []byte("*4\r\n")
-	}
-	head = append(head, "$3\r\nSET\r\n$"...)
-	head = strconv.AppendInt(head, int64(len(r.Key)), 10)
-	head = append(append(append(head, "\r\n"...), r.Key...), "\r\n$"...)
-	head = append(strconv.AppendInt(head, n, 10), "\r\n"...)
-	if _, err := w.Write(head); err != nil {
-		return 0, err
-	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(r.Big.f, from, n), make([]byte, 256<<10)); err != nil {
-		return 0, err
-	}
-	tail := []byte("\r\n")
-	if !replace {
-		tail = append(tail, "$2\r\nNX\r\n"...)
-	}
-	replies = 1
-	if r.Expire != 0 {
-		tail = append(tail, "*3\r\n$9\r\nPEXPIREAT\r\n$"...)
-		tail = strconv.AppendInt(tail, int64(len(r.Key)), 10)
-		tail = append(append(append(tail, "\r\n"...), r.Key...), "\r\n"...)
-		tail = appendIntBulk(tail, r.Expire)
-		replies++
-	}
-	_, err = w.Write(tail)
-	return replies, err
-}
-
 // PayloadSize is the size of the RESTORE payload of a big value.
-func (b *BigValue) PayloadSize() int64 { return b.size + 11 }
+func (b *BigValue) PayloadSize() int64 { return PayloadSize(b.size) }
 
 // WriteRestore writes the RESTORE command of a record with a big value.
 func WriteRestore(w io.Writer, r *Record, o RestoreOptions) error {

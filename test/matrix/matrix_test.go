@@ -32,7 +32,9 @@ func TestMain(m *testing.M) {
 
 // TestMatrix copies from every release to every release. MATRIX=1 runs all;
 // MATRIX_SOURCE and MATRIX_TARGET name the releases to take, and
-// MATRIX_FEATURE the kind of data, to look into one of them.
+// MATRIX_FEATURE the kind of data, to look into one of them. MATRIX_ADVANCED is
+// more of the replicator's [advanced]: "rebuild_above_bytes = 1" writes all
+// values as commands.
 func TestMatrix(t *testing.T) {
 	if os.Getenv("MATRIX") == "" {
 		t.Skip("NOT RUN: takes minutes and fetches servers; set MATRIX=1 (make matrix)")

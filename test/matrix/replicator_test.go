@@ -82,7 +82,8 @@ stale_keys_max_share = 1.0
 dir = %q
 metrics_port = %d
 log_interval = 0
-`, pairName, source, targetKind, target, filepath.Join(dir, "data"), port)
+%s
+`, pairName, source, targetKind, target, filepath.Join(dir, "data"), port, os.Getenv("MATRIX_ADVANCED"))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
