@@ -63,7 +63,7 @@ func startProcess(t *testing.T, l link) *process {
 // waitFor waits until the status is as wanted.
 func (p *process) waitFor(t *testing.T, within time.Duration, what string, ok func(wire.Status) bool) {
 	t.Helper()
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	testredis.Eventually(t, within, what, func() bool {
 		select {
 		case <-p.done:
@@ -120,6 +120,17 @@ func seedBig(t *testing.T, src *testredis.Server, n bigSizes) {
 	src.Do(t, "SET", "after", "v")
 }
 
+// patientCluster is a cluster of three masters that does not take one of them
+// for dead while it computes the digest of a large value.
+func patientCluster(t *testing.T) side {
+	t.Helper()
+	c := testredis.StartCluster(t, 3, 0, debugArgs()...)
+	for _, m := range c.Masters() {
+		m.Do(t, "CONFIG", "SET", "cluster-node-timeout", "600000")
+	}
+	return side{doer: c, masters: c.Masters(), target: fmt.Sprintf("type = \"cluster\"\naddress = %q", c.Addrs()[0])}
+}
+
 // TestBigValues copies values beyond the size that is kept in memory, with
 // deadlines and in another database: as commands above rebuild_above_bytes,
 // else as one RESTORE from a file. BIG_VALUES=1 makes them as big as Redis
@@ -139,7 +150,7 @@ func TestBigValues(t *testing.T) {
 			src := testredis.Start(t, append(debugArgs(), "--client-output-buffer-limit", "replica 0 0 0")...)
 			dst := standaloneSide(t)
 			if to == "cluster" {
-				dst = clusterSide(t)
+				dst = patientCluster(t)
 			}
 			fence(t, dst)
 			seedBig(t, src, n)

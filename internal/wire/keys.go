@@ -36,6 +36,7 @@ func CheckpointKey(pair string, shard int) string {
 // PositionKey names a string that the plugin writes to learn where the
 // replication stream of a server ends. It means nothing afterwards.
 func PositionKey(pair string) string { return KeyPrefix + "{" + pair + "}:position" }
+
 // StagingKey names the key under which a large value is built until it is
 // whole and gets its own name; tag is a hash tag of the value's slot. It is in
 // the value's database.

@@ -88,7 +88,7 @@ type SyncAdvanced struct {
 	MaxBytesPerSec  int64 `toml:"max_bytes_per_second,omitempty"`
 	MaxCommandsPerS int64 `toml:"max_commands_per_second,omitempty"`
 	RebuildAbove    int64 `toml:"rebuild_above_bytes,omitempty"` // larger values are written as commands
-	DrainSeconds    int   `toml:"drain_seconds,omitempty"` // bound of the drain after SIGTERM, default 10
+	DrainSeconds    int   `toml:"drain_seconds,omitempty"`       // bound of the drain after SIGTERM, default 10
 }
 
 // DefaultMetricsPort is the port of /status, /metrics, /healthz and /readyz

@@ -80,7 +80,7 @@ func defaults() wire.SyncFile {
 	f.Advanced = wire.SyncAdvanced{
 		Dir: "data", NCPU: 0, LogLevel: "info", LogInterval: 5, RestoreBehavior: RestoreRewrite,
 		PipelineCountLimit: 1024, TargetMaxQuerybufLen: 1024_000_000, TargetMaxBulkLen: 512_000_000,
-		SpoolMemory: 16 << 20, SpoolDisk: 4 << 30, RebuildAbove: 64 << 20, DrainSeconds: 10,
+		SpoolMemory: 16 << 20, SpoolDisk: 4 << 30, RebuildAbove: 16 << 20, DrainSeconds: 10,
 	}
 	return f
 }
@@ -234,6 +234,9 @@ func (c *Config) checkAdvanced(bad badFunc) error {
 		if n < 0 {
 			return bad(key, "is %d; expected 0 or more", n)
 		}
+	}
+	if a.RebuildAbove == 0 {
+		a.RebuildAbove = defaults().Advanced.RebuildAbove
 	}
 	if a.Dir == "" {
 		return bad("advanced.dir", "is empty; expected a folder that can be written to")
