@@ -10,6 +10,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
 )
 
 // SourceError wraps what went wrong with the source's connection or stream:
@@ -43,5 +44,5 @@ func isSourceError(err error) bool {
 	}
 	return errors.As(err, &source) || errors.As(err, &refused) || errors.As(err, &changed) || errors.As(err, &auth) ||
 		errors.As(err, &server) || errors.As(err, &netErr) || errors.Is(err, psync.ErrNoSource) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, resp.ErrProtocol)
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, resp.ErrProtocol) || errors.Is(err, window.ErrLine)
 }

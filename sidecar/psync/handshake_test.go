@@ -136,7 +136,7 @@ func TestBigIntroduction(t *testing.T) {
 	for name, text := range map[string]string{
 		"bytes":    "$99999999\r\n" + strings.Repeat("x", 1<<17),
 		"elements": "*99999999\r\n" + strings.Repeat("+x\r\n", 1<<17),
-		"integers": "*1099511627776\r\n" + strings.Repeat(":1\r\n", 1<<20+1000),
+		"integers": "*1099511627776\r\n" + strings.Repeat(":1\r\n", 1<<18+1000),
 	} {
 		if _, err := attach(overBytes(t, text), Node{}, Position{}, ""); err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: read to the end: %v", name, err)

@@ -8,9 +8,9 @@ import (
 )
 
 // argLimit bounds the number of arguments of one command, which cost 40 bytes
-// each beside the window. Redis took 1024*1024 until 7.0 (networking.c,
-// processMultibulkBuffer).
-const argLimit = 4 << 20
+// each beside the window, and twice that while they come in. It is what Redis
+// itself took until 6.2 (networking.c, processMultibulkBuffer).
+const argLimit = 1 << 20
 
 // Command is one command of a replication stream. Raw and Args are valid
 // until the next ReadCommand.

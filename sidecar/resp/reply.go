@@ -26,8 +26,9 @@ const maxBulk = 1 << 40
 const depthLimit = 32
 
 // elemLimit bounds the elements of one reply that is kept, nested ones too:
-// one costs 4 bytes on the wire and 80 in memory.
-const elemLimit = 1 << 20
+// one costs 4 bytes on the wire and, while the list grows, 200 in memory. The
+// longest that is asked for are the frontiers of all slots.
+const elemLimit = 1 << 18
 
 // Reply is one answer of a server.
 type Reply struct {

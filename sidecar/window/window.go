@@ -13,6 +13,9 @@ import (
 // the window may hold.
 var ErrTooLarge = errors.New("value exceeds the read buffer limit")
 
+// ErrLine is returned for a line that does not end where lines do.
+var ErrLine = errors.New("line too long")
+
 // Window reads from a source into one contiguous buffer. The bytes between
 // the mark and the read position stay in place until the mark moves, so a
 // whole command or value can be handed on as one slice.
@@ -236,7 +239,7 @@ func (w *Window) Line(limit int) ([]byte, error) {
 		}
 		n = w.end - w.pos
 		if n > limit {
-			return nil, fmt.Errorf("line of more than %d bytes at offset %d", limit, w.Offset())
+			return nil, fmt.Errorf("%w: more than %d bytes at offset %d", ErrLine, limit, w.Offset())
 		}
 		if err := w.Need(n + 1); err != nil {
 			return nil, err
