@@ -141,6 +141,7 @@ func TestBigValues(t *testing.T) {
 	within := 2 * time.Minute
 	if os.Getenv("BIG_VALUES") != "" {
 		n, within = bigSizes{512, 10_000_000, 10_000_000}, 20*time.Minute
+		t.Setenv("TEST_REDIS_TIMEOUT", "10m") // for a digest of 10 million elements
 	}
 	for _, to := range []string{"standalone", "cluster"} {
 		if only := os.Getenv("BIG_TARGET"); only != "" && only != to {

@@ -6,14 +6,21 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// replyTimeout bounds the wait for one reply.
-const replyTimeout = 30 * time.Second
+// replyTimeout bounds the wait for one reply. TEST_REDIS_TIMEOUT, a duration,
+// is another bound, for tests with values that take long.
+func replyTimeout() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("TEST_REDIS_TIMEOUT")); err == nil {
+		return d
+	}
+	return 30 * time.Second
+}
 
 // ErrorReply is an error that the server sent.
 type ErrorReply string
@@ -28,7 +35,7 @@ type Client struct {
 
 // Dial connects and, with a password, authenticates the default user.
 func Dial(addr, password string) (*Client, error) {
-	conn, err := net.DialTimeout("tcp", addr, replyTimeout)
+	conn, err := net.DialTimeout("tcp", addr, replyTimeout())
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +76,7 @@ func (c *Client) Pipeline(commands ...[]string) ([]any, error) {
 			fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
 		}
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(replyTimeout())); err != nil {
 		return nil, err
 	}
 	if _, err := io.WriteString(c.conn, b.String()); err != nil {

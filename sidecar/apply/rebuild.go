@@ -186,46 +186,25 @@ func commit(c *conn.Conn, r *rdb.Record, staging string, expiring, replace bool)
 
 // clearStaging removes what an attempt before this one left.
 func (s *Standalone) clearStaging(ctx context.Context) error {
-	var dbs []int
-	for {
-		var err error
-		if dbs, err = s.databases(ctx); err == nil {
-			break
-		}
-		if !transient(err) {
-			return err
-		}
-		if err := s.retry(ctx, &backoff{}, err); err != nil {
-			return err
-		}
+	var info map[string]string
+	err := s.alone(ctx, func() (err error) {
+		info, err = s.c.Info("keyspace")
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	keys := s.o.stagingKeys()
-	for _, db := range dbs {
+	for name := range info {
+		db, err := strconv.Atoi(trimDB(name))
+		if err != nil {
+			continue
+		}
 		if err := s.Delete(ctx, db, keys); err != nil {
 			return err
 		}
 	}
 	return s.Settle(ctx)
-}
-
-// databases are those that hold keys.
-func (s *Standalone) databases(ctx context.Context) ([]int, error) {
-	c, err := s.o.dialMaster(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = c.Close() }()
-	info, err := c.Info("keyspace")
-	if err != nil {
-		return nil, err
-	}
-	var dbs []int
-	for name := range info {
-		if db, err := strconv.Atoi(trimDB(name)); err == nil {
-			dbs = append(dbs, db)
-		}
-	}
-	return dbs, nil
 }
 
 func (t *Cluster) clearStaging(ctx context.Context) error {

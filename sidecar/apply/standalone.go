@@ -162,6 +162,15 @@ func (s *Standalone) Close() error {
 // simple runs a command outside of batches and snapshots, again until the
 // target takes it.
 func (s *Standalone) simple(ctx context.Context, args ...string) error {
+	return s.alone(ctx, func() error {
+		_, err := s.c.Do(args...)
+		return err
+	})
+}
+
+// alone calls f, which asks the target something while nothing is in flight,
+// again until it succeeds.
+func (s *Standalone) alone(ctx context.Context, f func() error) error {
 	var b backoff
 	for {
 		var err error
@@ -169,7 +178,7 @@ func (s *Standalone) simple(ctx context.Context, args ...string) error {
 			err = s.reconnectSame(ctx)
 		}
 		if err == nil {
-			if _, err = s.c.Do(args...); err == nil {
+			if err = f(); err == nil {
 				s.o.Waiting(nil)
 				return nil
 			}
