@@ -28,6 +28,7 @@ type link struct {
 	target  string // TOML of [target], without the table's name
 	extra   string // more of sync.toml
 	pair    string // "p" when empty
+	epoch   int    // 0: 1
 }
 
 func (l link) toml(dir string) string {
@@ -40,7 +41,7 @@ func (l link) toml(dir string) string {
 pair = %q
 site = "b"
 shard = %d
-epoch = 1
+epoch = %d
 slots = %q
 [source]
 address = %s
@@ -50,7 +51,7 @@ candidates = [%s]
 [advanced]
 dir = %q
 %s
-`, cmp.Or(l.pair, "p"), l.shard, l.slots, quoted[0], strings.Join(quoted, ","), l.target, dir, l.extra)
+`, cmp.Or(l.pair, "p"), l.shard, max(1, l.epoch), l.slots, quoted[0], strings.Join(quoted, ","), l.target, dir, l.extra)
 }
 
 // running is a replicator in this process.
