@@ -27,7 +27,7 @@ type Locks struct {
 
 // errLockLost is the cause of a context that ends because somebody else has
 // the lock.
-var errLockLost = errors.New("another command took the lock of this pair over")
+var errLockLost = errors.New("the lock of this pair is lost: another command took it over, or it could not be renewed in time")
 
 // releaseTimeout bounds the end of a lock, also after an interruption.
 const releaseTimeout = 10 * time.Second
