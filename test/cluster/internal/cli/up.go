@@ -32,21 +32,22 @@ again with its data. Debian packages that are missing are installed first.`,
 			if len(names) == 0 {
 				names = defaultSites
 			}
+			// Before the clock starts: a mirror's speed says nothing about the clusters.
+			if err := host.InstallPackages(cmd.OutOrStdout()); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
 			return up(ctx, cmd, names)
 		}),
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to wait")
+	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to wait until they are ready, not counting packages")
 	return cmd
 }
 
 func up(ctx context.Context, cmd *cobra.Command, names []string) error {
 	began := time.Now()
 	out := cmd.OutOrStdout()
-	if err := host.InstallPackages(out); err != nil {
-		return err
-	}
 	if err := cluster.PrepareHost(); err != nil {
 		return err
 	}

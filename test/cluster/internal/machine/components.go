@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/test/cluster/internal/component"
@@ -129,7 +130,7 @@ func reachable(url string) func() bool {
 		Timeout:   5 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 	}
-	return func() bool {
+	ask := func() bool {
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
 		if err != nil {
 			return false
@@ -141,5 +142,26 @@ func reachable(url string) func() bool {
 		defer resp.Body.Close()
 		_, err = io.Copy(io.Discard, resp.Body)
 		return err == nil && resp.StatusCode == http.StatusOK
+	}
+	return shared(ask, pollReady)
+}
+
+// shared lets many ask the same question: its answer holds for a while. Five
+// components that each ask a starting API server would slow its start, where
+// the processor is slow.
+func shared(ask func() bool, holds time.Duration) func() bool {
+	var (
+		mu     sync.Mutex
+		asked  time.Time
+		answer bool
+	)
+	return func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(asked) >= holds {
+			answer = ask()
+			asked = time.Now()
+		}
+		return answer
 	}
 }
