@@ -43,6 +43,9 @@ func EnsureRouter() error {
 			return err
 		}
 	}
+	if err := removeLink(hostLink); err != nil {
+		return err
+	}
 	if out, err := ip("route", "show", "root", allNets); err != nil {
 		return err
 	} else if strings.TrimSpace(out) != "" {
@@ -103,11 +106,7 @@ func Unplug(s site.Site) error {
 	if !exists(router) {
 		return nil
 	}
-	if _, err := ip(in(router, "link", "show", "dev", plug(s))...); err != nil {
-		return nil // not plugged in
-	}
-	_, err := ip(in(router, "link", "del", plug(s))...)
-	return err
+	return removeLink(plug(s), "-n", router)
 }
 
 // RemoveSite deletes the site's network namespace and its link. What still runs
@@ -125,13 +124,28 @@ func RemoveAll() error {
 	for _, name := range names {
 		errs = append(errs, deleteNetns(name))
 	}
-	// The host's link went with the router, unless that was removed by hand
+	// The host's link goes with the router, unless that was removed by hand
 	// while something still ran in it.
-	if _, err := ip("link", "show", "dev", hostLink); err == nil {
-		_, err = ip("link", "del", hostLink)
-		errs = append(errs, err)
-	}
+	errs = append(errs, removeLink(hostLink))
 	return errors.Join(errs...)
+}
+
+// removeLink deletes a link if there is one of that name, in the network
+// namespace that the options select. The kernel removes a link with the other
+// end's namespace, but only a moment after that: it may vanish between the look
+// and the deletion.
+func removeLink(name string, options ...string) error {
+	there := func() bool {
+		_, err := ip(append(options, "link", "show", "dev", name)...)
+		return err == nil
+	}
+	if !there() {
+		return nil
+	}
+	if _, err := ip(append(options, "link", "del", "dev", name)...); err != nil && there() {
+		return err
+	}
+	return nil
 }
 
 // Namespaces returns the network namespaces of the test clusters that exist.
