@@ -114,7 +114,7 @@ e2e: ## The path of the demo with assertions, and bad input (Linux, root)
 
 .PHONY: test-clusters
 test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down (Linux, root)
-	cd test/cluster && CGO_ENABLED=0 go test -tags clusters -v -count=1 -timeout 20m ./life
+	cd test/cluster && CGO_ENABLED=0 go test -tags clusters -v -count=1 -timeout 20m ./life ./internal/network
 
 .PHONY: matrix
 matrix: ## Every Redis and Valkey release to every other one, as a table (Debian)
