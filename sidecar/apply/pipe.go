@@ -11,21 +11,18 @@ import (
 // pipe sends many commands and reads their replies behind them, for a value
 // that is written as commands. It keeps no more than one part in memory.
 type pipe struct {
-	ctx  context.Context //nolint:containedctx // lives as long as the one call that made it
-	c    *conn.Conn
-	buf  []byte
-	n    int   // commands that end in buf
-	due  []int // replies due to the parts sent
-	open bool  // a command is not complete
-	cut  bool  // and a part of it was sent
-	err  error // first error that the server answered with
+	ctx context.Context //nolint:containedctx // lives as long as the one call that made it
+	c   *conn.Conn
+	buf []byte
+	n   int   // commands that end in buf
+	due []int // replies due to the parts sent
+	err error // first error that the server answered with
 }
 
 const pipeDepth = 3 // parts whose replies are not read
 
 // Write takes a part of a command.
 func (p *pipe) Write(b []byte) (int, error) {
-	p.open = true
 	p.buf = append(p.buf, b...)
 	if len(p.buf) < BatchBytes {
 		return len(b), nil
@@ -35,7 +32,6 @@ func (p *pipe) Write(b []byte) (int, error) {
 
 // End follows the last part of a command.
 func (p *pipe) End() error {
-	p.open, p.cut = false, false
 	p.n++
 	for len(p.due) > pipeDepth {
 		if err := p.read(); err != nil {
@@ -62,7 +58,6 @@ func (p *pipe) send() error {
 	}
 	_, err := p.c.Write(p.buf)
 	p.buf = p.buf[:0]
-	p.cut = p.open
 	if p.n > 0 {
 		p.due = append(p.due, p.n)
 		p.n = 0
@@ -85,7 +80,8 @@ func (p *pipe) read() error {
 	return nil
 }
 
-// finish sends what is left and reads all replies.
+// finish sends what is left of whole commands, and reads all replies. It
+// returns the first error in them.
 func (p *pipe) finish() error {
 	if err := p.send(); err != nil {
 		return err
@@ -96,20 +92,4 @@ func (p *pipe) finish() error {
 		}
 	}
 	return p.err
-}
-
-// abandon gives up what was not sent. The connection can be used again when
-// it returns nil.
-func (p *pipe) abandon() error {
-	if p.cut {
-		_ = p.c.Close() // the server must not take what comes next for the rest
-		return errGone
-	}
-	p.buf, p.n, p.open = p.buf[:0], 0, false
-	for len(p.due) > 0 {
-		if err := p.read(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

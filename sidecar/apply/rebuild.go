@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
@@ -82,8 +81,6 @@ func rebuildOn(ctx context.Context, c *conn.Conn, r *rdb.Record, staging string,
 			return err
 		}
 	}
-	c.SetTimeout(slowAnswer)
-	defer c.SetTimeout(time.Minute)
 	err := build(ctx, c, r, staging, target, o)
 	if r.DB != 0 && (err == nil || serverSaid(err)) {
 		if _, selectErr := c.Do("SELECT", "0"); selectErr != nil {
@@ -102,9 +99,10 @@ func build(ctx context.Context, c *conn.Conn, r *rdb.Record, staging string, tar
 	}
 	count, verb, err := rebuild.Write(p, d, staging, rebuild.Options{Target: target, MaxBulk: o.MaxBulk})
 	if err != nil {
-		if abandonErr := p.abandon(); abandonErr != nil && serverSaid(err) {
-			return abandonErr
+		if serverSaid(err) { // between two commands: the connection is used again
+			return p.finish()
 		}
+		_ = c.Close() // half a command may have been sent
 		return unwritable(r, err)
 	}
 	if err := p.finish(); err != nil {

@@ -16,7 +16,8 @@ import (
 // Out takes the bytes of commands.
 type Out interface {
 	io.Writer
-	// End is called after each command. An error ends the writing.
+	// End is called after each command, or for several that were written in
+	// one piece, after the last of them as often. An error ends the writing.
 	End() error
 }
 
@@ -188,12 +189,13 @@ func (w *writer) flush() error {
 	if err := w.put(later); err != nil {
 		return err
 	}
-	for range n {
-		if err := w.out.End(); err != nil {
-			return err
+	var first error
+	for range n { // each of them was written
+		if err := w.out.End(); first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 func (w *writer) put(parts ...[]byte) error {
