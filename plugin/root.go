@@ -69,6 +69,8 @@ func NewRootCommand(o *Options) *cobra.Command {
 	})
 	root.AddCommand(
 		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewPauseCommand(o), NewStartCommand(o),
+		NewPauseCommand(o), NewStartCommand(o),
+		NewFailoverCommand(o), NewFailbackCommand(o), NewRecoverCommand(o), NewCancelCommand(o), NewResumeCommand(o),
 		NewDeleteCommand(o), NewUnlockCommand(o), NewVersionCommand(o),
 	)
 	return root

@@ -24,6 +24,7 @@ type Guard interface {
 	Protect(ctx context.Context) error
 	Unprotect(ctx context.Context) (notes []string, err error)
 	Close() error
+	SwitchGuard
 }
 
 var _ Guard = (*guard.Site)(nil)

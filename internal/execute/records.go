@@ -82,11 +82,28 @@ func (r *Records) Complete() bool {
 
 // Save writes the record to every copy.
 func (r *Records) Save(ctx context.Context, record *pair.Record) error {
+	record.Body.Revision++
+	return r.SaveFrom(ctx, record, "")
+}
+
+// SaveFrom writes the record to every copy, the one of the site first first.
+// Its revision is the caller's to raise.
+func (r *Records) SaveFrom(ctx context.Context, record *pair.Record, first string) error {
 	data, err := record.Data()
 	if err != nil {
 		return err
 	}
-	for _, c := range r.copies {
+	copies := slices.Clone(r.copies)
+	slices.SortStableFunc(copies, func(a, b *recordCopy) int {
+		switch {
+		case a.site == first && b.site != first:
+			return -1
+		case b.site == first && a.site != first:
+			return 1
+		}
+		return 0
+	})
+	for _, c := range copies {
 		if err := c.save(ctx, r.pair, data); err != nil {
 			return err
 		}

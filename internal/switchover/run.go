@@ -192,7 +192,7 @@ func (u *run) mark(site string, invalidated bool) {
 // positions, it is known whether it refused writes all the time.
 func (u *run) mayFeed() bool {
 	s := u.record.Body.Switch
-	return s.Kept || len(s.Positions) == 0
+	return s.Kept || s.Verb == pair.VerbRecover && len(s.Positions) == 0
 }
 
 // stopUnkept ends a switch whose old primary took writes after it was closed,

@@ -1,0 +1,192 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
+	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
+)
+
+// SwitchOptions of Switch.
+type SwitchOptions struct {
+	Operation  Operation
+	Switchover switchover.Options
+	Image      string
+	Timeout    time.Duration // of each wait
+	DryRun     bool
+	Progress   Progress
+	// Confirm is asked with the plan before anything is done.
+	Confirm func(*switchover.Plan) error
+	// Reopen connects the sites and reads the records anew.
+	Reopen func(ctx context.Context) (*Session, error)
+	// Verify compares both sites and fails if they differ.
+	Verify func(ctx context.Context, s *Session) error
+	// Hook is called before a step of this kind and, with after, when it was
+	// done.
+	Hook func(ctx context.Context, step switchover.Step, after bool, r *pair.Record) error
+}
+
+// SwitchResult is what a switch reached.
+type SwitchResult struct {
+	Pair     string            `json:"pair"`
+	Verb     pair.Verb         `json:"verb"`
+	DryRun   bool              `json:"dryRun,omitempty"`
+	Phase    pair.Phase        `json:"phase"`
+	Epoch    int64             `json:"epoch"`
+	Primary  string            `json:"primary"`
+	Standby  string            `json:"standby"`
+	Steps    []switchover.Step `json:"steps"` // that were done, or would be
+	Left     []switchover.Step `json:"left,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
+	// Cancelled: the switch did not end in time and was taken back.
+	Cancelled bool `json:"cancelled,omitempty"`
+	// UnavailableSeconds: from before the old primary was closed until the new
+	// one was open.
+	UnavailableSeconds float64           `json:"unavailableSeconds,omitempty"`
+	FullCopies         int               `json:"fullCopies"` // shards that were copied in full
+	Seconds            float64           `json:"seconds"`
+	Replicators        []ReplicatorState `json:"replicators,omitempty"`
+}
+
+// switchHands do the steps at the sites of a session.
+type switchHands struct {
+	session *Session
+	finder  Finder
+	opts    SwitchOptions
+	used    bool // the session's records were looked at
+
+	sites       map[string]*switchSite
+	drained     []guard.ShardMaster
+	closed      time.Time
+	unavailable time.Duration
+	checksums   []string
+	replicators []ReplicatorState
+	notes       []string
+}
+
+var _ switchover.Hands = (*switchHands)(nil)
+
+// SwitchGuard is what a switch does to the pods of a site beside what Guard
+// has.
+type SwitchGuard interface {
+	Observe(ctx context.Context) (guard.State, error)
+	ReadWindow(ctx context.Context) (*guard.Window, error)
+	CloseWrites(ctx context.Context, remembered *guard.Window) (*guard.Window, error)
+	OpenWrites(ctx context.Context, w *guard.Window) error
+	RaiseFence(ctx context.Context, epoch int64) error
+	Checkpoints(ctx context.Context, shards int) ([]redisx.Checkpoint, error)
+	WriteCheckpoints(ctx context.Context, epoch int64, list []guard.NewCheckpoint) error
+	CarryCheckpoints(ctx context.Context, shards int, from, to int64) error
+	Positions(ctx context.Context) ([]guard.Position, error)
+	OnPod(ctx context.Context, pod string, do func(*redisx.Client) error) error
+}
+
+// Switch runs failover, failback, recover, cancel or resume.
+func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) (*SwitchResult, error) {
+	h := &switchHands{session: s, finder: finder, opts: opts, sites: map[string]*switchSite{}}
+	defer h.closeSites()
+	verb := opts.Operation.Verb
+	result := &SwitchResult{Pair: s.Name, Verb: verb, DryRun: opts.DryRun}
+	if opts.DryRun {
+		dry := &dryHands{Hands: h}
+		ran, err := switchover.Run(ctx, dry, verb, opts.Operation.ID, opts.Switchover, func(*switchover.Plan) error { return nil })
+		result.fill(ran, s.Record)
+		return result, err
+	}
+	ran, err := switchover.Run(ctx, h, verb, opts.Operation.ID, opts.Switchover, opts.Confirm)
+	if timedOutBeforeCommit(ran, err) {
+		// Nobody can write while it is waited for: the old primary serves again.
+		_, cancelErr := switchover.Run(ctx, h, pair.VerbCancel, opts.Operation.ID, opts.Switchover, func(*switchover.Plan) error { return nil })
+		result.Cancelled = cancelErr == nil
+		if cancelErr != nil {
+			err = errors.Join(err, fmt.Errorf("opening the old primary again: %w", cancelErr))
+		}
+	}
+	result.fill(ran, h.session.Record)
+	result.Warnings = append(result.Warnings, h.notes...)
+	result.UnavailableSeconds = h.unavailable.Seconds()
+	result.Seconds = time.Since(opts.Operation.Started).Seconds()
+	if result.FullCopies = 0; len(h.checksums) > 0 {
+		result.Replicators, result.FullCopies = h.replicators, fullCopies(h.replicators)
+	}
+	return result, err
+}
+
+// timedOutBeforeCommit tells a switch that waited too long while the old
+// primary was closed.
+func timedOutBeforeCommit(ran *switchover.Result, err error) bool {
+	if err == nil || fault.ExitCode(err) != fault.CodeTimeout || ran.Record == nil {
+		return false
+	}
+	s := ran.Record.Switching()
+	return s != nil && s.Verb != pair.VerbCancel && ran.Record.Epoch < s.Epoch && len(s.Window) > 0
+}
+
+func (r *SwitchResult) fill(ran *switchover.Result, last *pair.Record) {
+	r.Steps, r.Left, r.Warnings = ran.Done, ran.Left, ran.Warnings
+	if ran.Record != nil {
+		last = ran.Record
+	}
+	r.Phase, r.Epoch, r.Primary, r.Standby = last.Phase, last.Epoch, last.Primary, last.Standby()
+}
+
+// Do does a step and shows it.
+func (h *switchHands) Do(ctx context.Context, step switchover.Step, r *pair.Record) error {
+	h.opts.Progress.StepStarted(step.String())
+	start := time.Now()
+	err := h.hook(ctx, step, false, r)
+	if err == nil {
+		err = h.do(ctx, step, r)
+	}
+	if err == nil {
+		if hookErr := h.hook(ctx, step, true, r); hookErr != nil {
+			h.notes = append(h.notes, "hook: "+hookErr.Error())
+		}
+	}
+	h.opts.Progress.StepEnded(step.String(), err, time.Since(start))
+	return err
+}
+
+func (h *switchHands) hook(ctx context.Context, step switchover.Step, after bool, r *pair.Record) error {
+	if h.opts.Hook == nil {
+		return nil
+	}
+	return h.opts.Hook(ctx, step, after, r)
+}
+
+// Save writes the record to every site that was reached, the first one first.
+func (h *switchHands) Save(ctx context.Context, r *pair.Record, first string, lines ...string) error {
+	op := h.opts.Operation
+	for _, line := range lines {
+		r.Journal = append(r.Journal, pair.JournalLine{
+			At: time.Now().UTC().Truncate(time.Second), Operation: op.ID, Verb: op.Verb, By: op.By, Text: line,
+		})
+	}
+	r.Body.Revision++
+	r.Body.LastOperation = pair.Operation{
+		ID: op.ID, Verb: op.Verb, By: op.By, Version: op.Version, Started: op.Started.UTC().Format(time.RFC3339),
+	}
+	if s := r.Body.Switch; s != nil && s.Ended {
+		r.Body.LastOperation.Finished = time.Now().UTC().Format(time.RFC3339)
+		r.Body.LastOperation.Result = lines[len(lines)-1]
+	}
+	return h.session.Records.SaveFrom(ctx, r, first)
+}
+
+// dryHands look and do nothing.
+type dryHands struct{ switchover.Hands }
+
+func (dryHands) Do(_ context.Context, step switchover.Step, r *pair.Record) error {
+	if step.Op == switchover.OpProtect {
+		r.Body.Switch.Kept = true // what the real step is expected to see
+	}
+	return nil
+}
+
+func (dryHands) Save(context.Context, *pair.Record, string, ...string) error { return nil }

@@ -1,0 +1,180 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
+	"github.com/redis-sync/kubectl-redis-sync/internal/version"
+)
+
+// switchOptions are the flags of the verbs that change roles.
+type switchOptions struct {
+	*Options
+	verb       pair.Verb
+	sites      siteFlags
+	output     string
+	yes        bool
+	dryRun     bool
+	timeout    time.Duration
+	switchover switchover.Options
+	hooks      string
+}
+
+// switchCommand makes one of these verbs.
+func switchCommand(o *Options, verb pair.Verb, short, text string, codes []int, examples string) (*cobra.Command, *switchOptions) {
+	s := &switchOptions{Options: o, verb: verb}
+	cmd := &cobra.Command{
+		Use:     string(verb) + " PAIR",
+		Short:   short,
+		Long:    long(text, string(verb), codes...),
+		Example: examples,
+		Args:    onePair,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkOutput(s.output, "json"); err != nil {
+				return err
+			}
+			return s.run(cmd.Context(), args[0])
+		},
+	}
+	s.sites.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&s.output, "output", "o", "", "output format: json")
+	flags.BoolVarP(&s.yes, "yes", "y", false, "do not ask")
+	flags.BoolVar(&s.dryRun, "dry-run", false, "print the steps that would be done now, and do nothing")
+	flags.DurationVar(&s.timeout, "timeout", time.Minute, "how long each wait may take")
+	s.completeWith(cmd, "json")
+	return cmd, s
+}
+
+var switchCodes = []int{0, 1, 3, 4, 6, 10, 11, 12, 130}
+
+func (s *switchOptions) run(ctx context.Context, name string) error {
+	request, err := s.request(name, s.verb, s.sites)
+	if err != nil {
+		return err
+	}
+	var opened []*execute.Session
+	defer func() {
+		for _, session := range opened {
+			closeSession(session)
+		}
+	}()
+	open := func(ctx context.Context) (*execute.Session, error) {
+		session, err := execute.Open(ctx, s.connector(), request)
+		if err == nil {
+			opened = append(opened, session)
+		}
+		return session, err
+	}
+	session, err := open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := checkLegal(session, s.verb); err != nil {
+		return err
+	}
+	if err := execute.CheckAccess(ctx, session, s.verb); err != nil {
+		return err
+	}
+	operation, err := execute.NewOperation(s.verb, whoami(), version.Get().Version)
+	if err != nil {
+		return err
+	}
+	hook, err := hooksIn(s.hooks, name, operation, s.ErrOut)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(s.ErrOut)
+	result, err := execute.Switch(ctx, session, execute.NewFinder(), execute.SwitchOptions{
+		Operation: operation, Switchover: s.switchover, Image: version.Get().SidecarImage, Timeout: s.timeout, DryRun: s.dryRun,
+		Progress: progress, Confirm: s.ask(name), Reopen: open, Verify: s.verify, Hook: hook,
+	})
+	progress.Close()
+	return s.report(result, err)
+}
+
+// ask shows the plan and asks.
+func (s *switchOptions) ask(name string) func(*switchover.Plan) error {
+	return func(p *switchover.Plan) error {
+		fmt.Fprintf(s.ErrOut, "%s of pair %s, in %d steps:\n", s.verb, name, len(p.Steps))
+		s.printSteps(p.Steps)
+		for _, text := range p.Warnings {
+			fmt.Fprintln(s.ErrOut, "warning: "+escapeLines(text))
+		}
+		return s.confirm(s.yes, "Go on?")
+	}
+}
+
+func (s *switchOptions) printSteps(steps []switchover.Step) {
+	for i, step := range steps {
+		fmt.Fprintf(s.ErrOut, "  %2d. %s\n", i+1, escapeLines(step.String()))
+	}
+}
+
+var errNoVerify = errors.New("this version cannot compare the sites inside a switch: run verify before, and give --verify=none here")
+
+func (s *switchOptions) verify(context.Context, *execute.Session) error { return errNoVerify }
+
+// report prints what a switch reached, also when it stopped in the middle.
+func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
+	if s.output == "json" && r != nil && (err == nil || len(r.Steps) > 0) {
+		if printErr := printJSON(s.Out, r); printErr != nil {
+			return printErr
+		}
+		return err
+	}
+	if r == nil {
+		return err
+	}
+	if r.DryRun {
+		if err != nil {
+			return err
+		}
+		for i, step := range r.Steps {
+			if _, err := fmt.Fprintf(s.Out, "%2d. %s\n", i+1, escapeLines(step.String())); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(r.Steps) > 0 || err == nil {
+		for _, text := range r.Warnings {
+			fmt.Fprintln(s.ErrOut, "warning: "+escapeLines(text))
+		}
+	}
+	if r.Cancelled {
+		return fault.Wrap(fault.ExitCode(err), "look at status; nothing was switched",
+			fmt.Errorf("%w; taken back: site %s takes writes again", err, r.Primary))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(s.Out, summary(r))
+	return err
+}
+
+// summary is the one line at the end.
+func summary(r *execute.SwitchResult) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pair %s: %s done: primary %s, standby %s, phase %s, epoch %d, %.1f s", r.Pair, r.Verb, r.Primary, r.Standby, r.Phase, r.Epoch, r.Seconds)
+	if r.UnavailableSeconds > 0 {
+		fmt.Fprintf(&b, ", writes refused for %.2f s", r.UnavailableSeconds)
+	}
+	if len(r.Replicators) > 0 {
+		if r.FullCopies == 0 {
+			b.WriteString(", no full copy")
+		} else {
+			fmt.Fprintf(&b, ", %d shards copied in full", r.FullCopies)
+		}
+	}
+	return b.String()
+}
