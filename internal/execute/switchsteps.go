@@ -55,6 +55,11 @@ func (h *switchHands) do(ctx context.Context, step switchover.Step, r *pair.Reco
 				return fmt.Errorf("what the record says of the closing: %w", err)
 			}
 		}
+		if step.Site == r.Primary { // a server before 7.0 was closed by its ACLs as well
+			if _, err := site.guard.Unprotect(ctx); err != nil {
+				return err
+			}
+		}
 		return site.guard.OpenWrites(ctx, window)
 	case switchover.OpCheckpoint:
 		return site.guard.WriteCheckpoints(ctx, r.Epoch, newCheckpoints(s.Positions, r.Body.Shards))

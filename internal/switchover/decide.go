@@ -127,6 +127,9 @@ func (p *Plan) untilCommit(w World, o Options) error {
 	if o.Verify && !from.Closed {
 		p.add(OpVerify, s.To)
 	}
+	if to.Closed { // by a command that came too late
+		p.add(OpLift, s.To)
+	}
 	p.add(OpClose, s.From)
 	p.add(OpDrain, s.To)
 	p.add(OpLook, s.To)
@@ -160,7 +163,7 @@ func (p *Plan) afterCommit(w World) {
 		p.warn("what site %s had not sent is lost; recover copies back when it answers again", s.From)
 		return
 	case !from.Reachable || !from.Answers:
-		p.warn("site %s does not answer: recover protects it as the standby and copies back when it does", s.From)
+		p.Open = fmt.Sprintf("site %s is the primary, but site %s does not answer and is not protected as the standby", s.To, s.From)
 		return
 	case !from.Protectable:
 		p.warn("site %s cannot be protected as a standby (%s): it stays closed for writes until recover", s.From, from.WhyNot)

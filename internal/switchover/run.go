@@ -173,7 +173,9 @@ func (u *run) after(step Step) {
 	case OpOpen:
 		s.Opened = true
 	case OpLift:
-		s.Window = nil
+		if step.Site == s.From || s.Verb == pair.VerbCancel {
+			s.Window = nil
+		}
 	}
 }
 
@@ -230,7 +232,10 @@ func (u *run) end(ctx context.Context, verb pair.Verb) error {
 	if unprotected && len(s.Window) == 0 {
 		u.invalidate(s.From)
 	}
-	return u.save(ctx, "ended: "+string(verb))
+	if err := u.save(ctx, "ended: "+string(verb)); err != nil || u.plan.Open == "" {
+		return err
+	}
+	return fault.New(fault.CodePartial, "recover, when it answers: it protects that site and copies back", "%s", u.plan.Open)
 }
 
 // copyOf gives a record whose Switch can be changed.

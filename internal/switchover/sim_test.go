@@ -94,6 +94,10 @@ func (s *sim) violate(format string, args ...any) {
 
 func (t *simSite) writable() bool { return t.redis && !t.closed && !t.protected }
 
+// exposed tells a site where writes of applications and of a replicator could
+// meet. Where a standby cannot be protected, only its users can keep away.
+func (t *simSite) exposed() bool { return t.writable() && (t.protectable || t.apps) }
+
 // tick lets everybody do what they do at any moment: applications write where
 // they may, replicators copy. Then it checks what must always hold.
 func (s *sim) tick() {
@@ -125,7 +129,7 @@ func (s *sim) replicate(l *simLink) {
 	if !l.conn {
 		l.conn = true // the fence was compared by live
 	}
-	if to.writable() {
+	if to.exposed() {
 		s.violate("the replicator of epoch %d writes to site %s, which takes writes of applications", l.epoch, l.to)
 	}
 	if to.ckpt.epoch != l.epoch {
@@ -166,7 +170,7 @@ func (s *sim) wake(l *simLink) {
 
 func (s *sim) check() {
 	a, b := s.sites["a"], s.sites["b"]
-	if a.writable() && b.writable() {
+	if a.exposed() && b.exposed() {
 		for _, l := range s.links {
 			if s.live(l) {
 				s.violate("both sites take writes while the replicator %s -> %s of epoch %d lives", l.from, l.to, l.epoch)

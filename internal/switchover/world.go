@@ -59,4 +59,7 @@ type Plan struct {
 	Phase    pair.Phase // while the steps are done
 	Steps    []Step
 	Warnings []string
+	// Open is what the steps cannot do now, and what recover has to do later;
+	// "" when they do everything.
+	Open string
 }
