@@ -64,7 +64,7 @@ func (h *switchHands) do(ctx context.Context, step switchover.Step, r *pair.Reco
 	case switchover.OpCheckpoint:
 		return site.guard.WriteCheckpoints(ctx, r.Epoch, newCheckpoints(s.Positions, r.Body.Shards))
 	case switchover.OpCarry:
-		return site.guard.CarryCheckpoints(ctx, len(r.Body.Shards), step.Epoch-1, step.Epoch)
+		return site.guard.CarryCheckpoints(ctx, len(r.Body.Shards), s.Base, step.Epoch)
 	case switchover.OpLink:
 		return h.link(ctx, r, step.Full)
 	case switchover.OpAwait:

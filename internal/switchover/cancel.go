@@ -37,7 +37,7 @@ func cancel(w World, s *pair.Switch, id string) (*Plan, error) {
 	}
 	p := &Plan{Phase: r.Phase, Switch: pair.Switch{
 		ID: id, Verb: pair.VerbCancel, From: s.To, To: s.From, Epoch: r.Epoch + 1, Before: s.Before,
-		Window: s.Window, Shards: s.Shards,
+		Window: s.Window, Shards: s.Shards, Base: s.Base,
 	}}
 	return p.takeBack(w)
 }

@@ -43,7 +43,9 @@ func begin(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 		return nil, fault.Refuse("", "site %s is the primary already, and the preferred one", r.Primary)
 	}
 	return goOn(w, pair.Switch{
-		ID: id, Verb: verb, From: r.Primary, To: r.Standby(), Epoch: r.Epoch + 1, Before: r.Phase,
+		ID: id, Verb: verb, From: r.Primary, To: r.Standby(), Before: r.Phase, Base: r.Epoch,
+		// A pair of that name may have been deleted and made anew: its fence stayed.
+		Epoch:     max(r.Epoch, w.Sites[r.Primary].Fence) + 1,
 		NoReverse: o.NoReverse, Shards: w.Sites[r.Standby()].Shards,
 	}, o)
 }

@@ -424,6 +424,9 @@ func (o *operator) do(step switchover.Step, r *pair.Record) error {
 		if site.fence != s.Epoch {
 			return errors.New("the fence is not ours")
 		}
+		if site.ckpt.epoch != s.Base && site.ckpt.epoch != s.Epoch {
+			return fmt.Errorf("the checkpoint is of epoch %d, not of %d", site.ckpt.epoch, s.Base)
+		}
 		site.ckpt.epoch = s.Epoch
 	case switchover.OpLink:
 		o.link(r, step.Site)

@@ -49,6 +49,8 @@ func TestEndToEnd(t *testing.T) {
 		{"cut and restore of the network", networkCut},
 		{"deadlines that pass while the replicators are away", deadlineWhileAway},
 		{"restart of the whole source with other addresses", sourceRestart},
+		{"failover and failback under live writes", circle},
+		{"the plugin is killed in the middle of a switch", killed},
 		{"delete leaves nothing", deleteLeavesNothing},
 		{"every verb works with its documented rights", documentedRights},
 	}
