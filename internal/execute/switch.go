@@ -99,6 +99,11 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 		result.fill(ran, s.Record)
 		return result, err
 	}
+	ctx, locks, err := Lock(ctx, s, opts.Operation)
+	if err != nil {
+		return result, err
+	}
+	h.used = true // what was read before the lock was held does not count
 	ran, err := switchover.Run(ctx, h, verb, opts.Operation.ID, opts.Switchover, opts.Confirm)
 	if timedOutBeforeCommit(ran, err) {
 		// Nobody can write while it is waited for: the old primary serves again.
@@ -109,6 +114,10 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 		}
 	}
 	result.fill(ran, h.session.Record)
+	if len(result.Steps) > 0 {
+		h.session.Records.Event(ctx, opts.Operation, err != nil, eventReason(err), string(result.Phase)+": the primary is "+result.Primary)
+	}
+	err = errors.Join(err, locks.Release(ctx))
 	result.Warnings = append(result.Warnings, h.notes...)
 	result.UnavailableSeconds = h.unavailable.Seconds()
 	result.Seconds = time.Since(opts.Operation.Started).Seconds()
@@ -116,6 +125,13 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 		result.Replicators, result.FullCopies = h.replicators, fullCopies(h.replicators)
 	}
 	return result, err
+}
+
+func eventReason(err error) string {
+	if err != nil {
+		return "Failed"
+	}
+	return "Ended"
 }
 
 // timedOutBeforeCommit tells a switch that waited too long while the old

@@ -92,6 +92,9 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 	u := &run{hands: h, record: r, plan: p}
 	for i, step := range p.Steps {
 		result.Left = p.Steps[i:]
+		if cause := context.Cause(ctx); fault.ExitCode(cause) == fault.CodeLocked {
+			return fmt.Errorf("stopped before the step %q: %w", step, cause)
+		}
 		if ctx.Err() != nil {
 			return fault.Wrap(fault.CodeInterrupted, "run the same command, or resume, to go on",
 				fmt.Errorf("stopped before the step %q: %w", step, context.Cause(ctx)))
