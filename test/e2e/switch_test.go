@@ -105,7 +105,7 @@ func takesWrites(t *testing.T, instance *harness.Instance) bool {
 // side that serves.
 func circle(t *testing.T, s *scene) {
 	dry := s.switches(t, 0, "failover", "--dry-run")
-	if len(dry.Steps) < 10 || dry.Epoch != s.epoch(t)+1 {
+	if len(dry.Steps) < 10 || dry.Epoch <= s.epoch(t) {
 		t.Errorf("the dry run has the steps %s", dry.names())
 	}
 	over := s.switches(t, 0, "failover", "--yes", "--max-lag", "1m")
