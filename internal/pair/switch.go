@@ -15,7 +15,7 @@ type Switch struct {
 	To     string `json:"to"`   // site that becomes it
 	Epoch  int64  `json:"epoch"`
 	Base   int64  `json:"base,omitempty"` // epoch of the checkpoints in To (of a cancel: in From) when it began
-	Before Phase  `json:"before"` // phase that a cancel returns to
+	Before Phase  `json:"before"`         // phase that a cancel returns to
 
 	// Shards are the shards of To before the roles change, those of From
 	// afterwards; the record has the others.
