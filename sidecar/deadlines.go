@@ -113,5 +113,5 @@ func (r *Replicator) release(ctx context.Context) error {
 // setHeld tells the watcher and the status.
 func (r *Replicator) setHeld(held bool) {
 	r.holding.Store(held)
-	r.st.Update(func(s *wire.Status) { s.Complete = !held })
+	r.st.Update(func(s *wire.Status) { s.Complete = r.complete() })
 }

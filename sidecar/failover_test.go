@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -139,68 +138,6 @@ func TestClusterTargetFailover(t *testing.T) {
 		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
 	}
 	r.finish(t)
-}
-
-// moveSlots migrates slots of a cluster, with their keys, from one master to
-// another.
-func moveSlots(t *testing.T, c *testredis.Cluster, a, b *testredis.Server, slots int) {
-	t.Helper()
-	idA, idB := a.Do(t, "CLUSTER", "MYID").(string), b.Do(t, "CLUSTER", "MYID").(string)
-	for slot := range slots {
-		n := strconv.Itoa(slot)
-		b.Do(t, "CLUSTER", "SETSLOT", n, "IMPORTING", idA)
-		a.Do(t, "CLUSTER", "SETSLOT", n, "MIGRATING", idB)
-		for {
-			keys := a.Do(t, "CLUSTER", "GETKEYSINSLOT", n, "1").([]any)
-			if len(keys) == 0 {
-				break
-			}
-			a.Do(t, "MIGRATE", "127.0.0.1", b.Addr[len("127.0.0.1:"):], keys[0].(string), "0", "5000")
-		}
-		for _, s := range append([]*testredis.Server{b, a}, c.Masters()...) {
-			s.Do(t, "CLUSTER", "SETSLOT", n, "NODE", idB)
-		}
-	}
-}
-
-// TestSourceReshard moves slots of the source under three links. The two that
-// are concerned hold back and say so; under the slots of a new plan they copy
-// again, and no key is lost.
-func TestSourceReshard(t *testing.T) {
-	src := clusterSide(t)
-	c := src.doer.(*testredis.Cluster)
-	dst := standaloneSide(t)
-	fence(t, dst)
-	rnd := rand.New(rand.NewPCG(16, 5))
-	writeSome(t, src, rnd, 3000)
-	var runs []*running
-	for _, l := range src.links(dst.target + "\nstale_keys = \"prune\"") {
-		runs = append(runs, start(t, l))
-	}
-	for _, r := range runs {
-		r.waitInSync(t)
-	}
-	moveSlots(t, c, c.Masters()[0], c.Masters()[1], 1500)
-	writeSome(t, src, rnd, 1000)
-	for i, r := range runs[:2] {
-		testredis.Eventually(t, 20*time.Second, "shard "+strconv.Itoa(i)+" to hold back", func() bool {
-			s := r.Status().Get()
-			return !s.InSync && !s.Complete && strings.Contains(s.Error, "slots of the shard have changed")
-		})
-	}
-	if s := runs[2].Status().Get(); !s.InSync || s.FullSync.Count != 1 {
-		t.Errorf("the shard that is not concerned: %+v", s)
-	}
-	for i, l := range src.links(dst.target + "\nstale_keys = \"prune\"") { // as a new plan has them
-		runs[i].finish(t)
-		runs[i] = start(t, l)
-	}
-	for i, want := range []int64{1, 1, 0} {
-		if s := runs[i].waitInSync(t); s.FullSync.Count != want {
-			t.Errorf("shard %d: %d full copies, want %d (%s)", i, s.FullSync.Count, want, s.FullSync.Reason)
-		}
-	}
-	compare(t, contents(t, src.masters...), contents(t, dst.masters...))
 }
 
 // TestClusterTargetReshard moves slots of the target while commands come.

@@ -159,11 +159,7 @@ func (w *watcher) checkSlots() {
 }
 
 func (w *watcher) findMaster(ctx context.Context) {
-	want := w.r.slots
-	if w.r.cfg.Link == nil {
-		want = nil
-	}
-	if _, m, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, want, psync.Position{}); err == nil && m != nil {
+	if _, m, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, w.r.wanted(), psync.Position{}); err == nil && m != nil {
 		w.r.master.Store(m)
 	}
 }
@@ -183,12 +179,8 @@ func (w *watcher) leaveMaster(ctx context.Context) {
 		return
 	}
 	w.onMaster = time.Time{}
-	want := w.r.slots
-	if w.r.cfg.Link == nil {
-		want = nil
-	}
 	pos := psync.Position{ReplID: sess.Node.ReplID, Offset: w.r.applied.Load()}
-	nodes, _, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, want, pos)
+	nodes, _, err := psync.Choose(ctx, w.r.cfg.SourceAddrs, w.r.cfg.Source, w.r.wanted(), pos)
 	if err != nil || nodes[0].Role != "slave" || !nodes[0].CanContinue(pos) {
 		return
 	}

@@ -43,10 +43,16 @@ type Replicator struct {
 	w   apply.Writer
 	dir string
 
-	slots  route.SlotSet // of the link, or of the source node without [link]
-	master atomic.Pointer[psync.Node]
-	limit  *rate.Limiter // bytes
-	limitN *rate.Limiter // commands
+	slots  route.SlotSet // that the shard holds, or of the source node without [link]
+	want   atomic.Pointer[route.SlotSet]
+	settle settling
+	hole   bool // slots of the link are held by no shard
+	// holeText is the finding about them, holesAt when it was looked for them.
+	holeText string
+	holesAt  time.Time
+	master   atomic.Pointer[psync.Node]
+	limit    *rate.Limiter // bytes
+	limitN   *rate.Limiter // commands
 
 	received atomic.Int64 // offset read from the source's socket
 	applied  atomic.Int64
@@ -75,7 +81,8 @@ func New(cfg *config.Config, version string, log *slog.Logger) (*Replicator, err
 	r := &Replicator{cfg: cfg, log: log, slots: cfg.Slots}
 	r.id = fence.Identity{Token: hex.EncodeToString(token)}
 	if l := cfg.Link; l != nil {
-		r.id.Pair, r.id.Shard, r.id.Epoch, r.id.Slots = l.Pair, l.Shard, l.Epoch, cfg.Slots.String()
+		r.id.Pair, r.id.Shard, r.id.Epoch, r.id.Link = l.Pair, l.Shard, l.Epoch, cfg.Slots.String()
+		r.id.Slots = r.id.Link
 	}
 	r.dir = cfg.Advanced.Dir
 	if err := os.MkdirAll(r.dir, 0o750); err != nil {
@@ -226,13 +233,16 @@ func (r *Replicator) startFrom(ck fence.Checkpoint) (pos psync.Position, establi
 		r.full, r.why = true, "the target has no checkpoint of this link and epoch"
 	}
 	r.holding.Store(r.held.any())
-	r.st.Update(func(s *wire.Status) { s.Complete, s.AppliedOffset = !r.full && !r.held.any(), pos.Offset })
+	r.st.Update(func(s *wire.Status) { s.Complete, s.AppliedOffset = r.complete(), pos.Offset })
 	return pos, ck.Exists
 }
 
 func (r *Replicator) take(ctx context.Context) (fence.Checkpoint, error) {
 	ck, err := r.w.Take(ctx)
 	if err != nil {
+		return ck, err
+	}
+	if err := r.readSlots(ck.Slots); err != nil {
 		return ck, err
 	}
 	r.st.Update(func(s *wire.Status) {
@@ -335,6 +345,9 @@ func (r *Replicator) identify(ctx context.Context) error {
 func (r *Replicator) attach(ctx context.Context, pos psync.Position) (*psync.Session, error) {
 	var b pause
 	for {
+		if r.full {
+			pos = psync.Position{}
+		}
 		s, err := r.attachOnce(ctx, pos)
 		if err == nil {
 			r.st.Update(func(st *wire.Status) {
@@ -359,14 +372,11 @@ func (r *Replicator) attach(ctx context.Context, pos psync.Position) (*psync.Ses
 }
 
 func (r *Replicator) attachOnce(ctx context.Context, pos psync.Position) (*psync.Session, error) {
-	want := r.slots
-	if r.cfg.Link == nil {
-		want = nil
-	}
-	nodes, master, err := psync.Choose(ctx, r.cfg.SourceAddrs, r.cfg.Source, want, pos)
+	nodes, master, err := psync.Choose(ctx, r.cfg.SourceAddrs, r.cfg.Source, r.wanted(), pos)
 	if err != nil {
-		return nil, err
+		return nil, r.follow(ctx, err)
 	}
+	r.settle = settling{}
 	if master != nil {
 		r.master.Store(master)
 	}

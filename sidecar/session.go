@@ -83,11 +83,14 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 		r.w.Resume(sess.Pos)
 		r.log.Info("partial resync", "source", sess.Node.Addr, "offset", sess.Pos.Offset)
 	}
+	if err := r.findHoles(hard); err != nil {
+		return err
+	}
 	r.st.Update(func(s *wire.Status) {
 		if s.Phase != wire.PhaseDraining {
 			s.Phase = wire.PhaseCatchingUp
 		}
-		s.Complete = !r.held.any()
+		s.Complete = r.complete()
 	})
 	r.waker.Store(sp)
 	defer r.waker.Store(nil)

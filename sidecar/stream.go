@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
@@ -66,6 +67,7 @@ type streaming struct {
 	commands, bytes int64
 
 	fits *rewrite.Table
+	keys []int // of the command at hand
 }
 
 // stream applies commands until the session ends. Whatever ended it on the
@@ -120,6 +122,12 @@ func (s *streaming) whenDry() error {
 	}
 	if err := s.putFetched(s.r.w.Applied().Offset); err != nil {
 		return err
+	}
+	if time.Since(s.r.holesAt) > holesEvery {
+		s.r.holesAt = time.Now()
+		if err := s.r.findHoles(s.ctx); err != nil {
+			return err
+		}
 	}
 	if s.r.held.any() && s.r.caughtUp() {
 		return s.r.release(s.ctx)
@@ -268,8 +276,7 @@ func (s *streaming) write(c *resp.Command) error {
 		s.pass() // what an opposite link or the plugin wrote into the source
 		return nil
 	}
-	if s.sess.Node.Slots != nil && route.EqualFold(c.Args[0], "restore-asking") {
-		// MIGRATE brought a key from another shard: the slots are moving.
+	if s.sess.Node.Slots != nil && !s.own(c) {
 		moving := &psync.SlotsMovingError{Addr: s.sess.Node.Addr}
 		s.r.moved.Store(moving)
 		return &SourceError{moving}
@@ -312,6 +319,25 @@ func (s *streaming) put(c *resp.Command) error {
 		return nil
 	}
 	return s.r.w.WriteAll(s.ctx, fitted, s.db, s.position())
+}
+
+// own reports whether a command of a cluster's node is about the slots that
+// the shard holds, and no sign that slots are moving: MIGRATE brings a key from
+// another shard with RESTORE-ASKING.
+func (s *streaming) own(c *resp.Command) bool {
+	if route.EqualFold(c.Args[0], "restore-asking") || route.EqualFold(c.Args[0], "cluster") {
+		return false
+	}
+	var err error
+	if s.keys, err = route.Keys(s.keys[:0], c.Args); err != nil {
+		return true // what is not known is judged where it is written
+	}
+	for _, k := range s.keys {
+		if !s.r.slots.Has(route.Slot(c.Args[k])) {
+			return false
+		}
+	}
+	return true
 }
 
 // restore fits the payload of a RESTORE in the stream to the target, which may

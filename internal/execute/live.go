@@ -181,7 +181,7 @@ func (r *liveRedis) CreateFence(ctx context.Context, pair string, epoch int64) (
 }
 
 func (r *liveRedis) DropShards(ctx context.Context, pair string, shards int) (int, error) {
-	var keys []any
+	keys := []any{wire.SlotsKey(pair)}
 	for shard := range shards {
 		keys = append(keys, wire.CheckpointKey(pair, shard), wire.IncarnationKey(pair, shard))
 	}

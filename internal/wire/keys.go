@@ -65,6 +65,11 @@ func StagingPair(key string) (pair string, ok bool) {
 	return pair, true
 }
 
+// SlotsKey names the hash that says which slots each shard of the pair holds,
+// by the shard's ordinal: "<epoch> <slots of the link> <slots held>". A shard
+// writes to no others.
+func SlotsKey(pair string) string { return KeyPrefix + "{" + pair + "}:slots" }
+
 // Fields of a checkpoint. A checkpoint under another epoch than the
 // replicator's own is void.
 const (
@@ -72,7 +77,7 @@ const (
 	CkptReplID       = "replid"       // 40 hex digits
 	CkptOffset       = "offset"       // applied: PSYNC asks for offset+1
 	CkptDB           = "db"           // selected DB at that offset
-	CkptSlots        = "slots"        // of the link; under other slots the checkpoint is void
+	CkptSlots        = "slots"        // that the shard held; under other slots the checkpoint is void
 	CkptState        = "state"        // CkptStateFull or CkptStateStream
 	CkptSourceOffset = "sourceOffset" // last seen offset of the shard's master
 	CkptHeld         = "held"         // "1": near deadlines of the snapshot are held back (HeldMillis)

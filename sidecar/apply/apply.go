@@ -44,6 +44,11 @@ type Writer interface {
 	Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptions) error
 	// Rebuild writes one value as commands, alone.
 	Rebuild(ctx context.Context, r *rdb.Record, o RebuildOptions) error
+	// Adopt changes which slots the shard holds (fence.Claim). Only after
+	// BeginSnapshot: the checkpoint must be void. Held reads what all shards
+	// of the pair hold.
+	Adopt(ctx context.Context, want func(map[int]fence.Holding) (route.SlotSet, error)) (route.SlotSet, error)
+	Held(ctx context.Context) (map[int]fence.Holding, error)
 	// Everywhere runs a command on every master (functions, scripts), after
 	// everything before it.
 	Everywhere(ctx context.Context, args ...string) error
@@ -161,9 +166,10 @@ func transient(err error) bool {
 		server  *resp.ServerError
 		noWrite *NoMasterError
 		whole   *TopologyError
+		held    *fence.HeldError
 	)
 	switch {
-	case errors.As(err, &notM), errors.As(err, &fenced), errors.As(err, &auth), errors.As(err, &noWrite), errors.As(err, &whole), fence.IsRace(err):
+	case errors.As(err, &held), errors.As(err, &notM), errors.As(err, &fenced), errors.As(err, &auth), errors.As(err, &noWrite), errors.As(err, &whole), fence.IsRace(err):
 		return true
 	case errors.As(err, &server):
 		return resp.IsCode(err, transientCodes...) || strings.Contains(server.Text, "max number of clients")

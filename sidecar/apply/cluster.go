@@ -191,11 +191,11 @@ func (t *Cluster) takeNodes(nodes []*clusterNode, holder *clusterNode, writers, 
 			_ = c.Close()
 		}
 	}()
-	inc, ck, err := fence.Take(t.o.Identity, t.incarnation, holder.c, writers, others)
+	inc, id, ck, err := fence.Take(t.o.Identity, t.incarnation, holder.c, writers, others)
 	if err != nil {
 		return fence.Checkpoint{}, err
 	}
-	t.incarnation = inc
+	t.incarnation, t.o.Identity = inc, id
 	if t.rdbVersion, _, _, err = features(holder.c, wire.IncarnationKey(t.o.Identity.Pair, t.o.Identity.Shard)); err != nil {
 		return fence.Checkpoint{}, err
 	}

@@ -101,12 +101,12 @@ func (s *Standalone) connect(ctx context.Context) (fence.Checkpoint, error) {
 		return fence.Checkpoint{}, err
 	}
 	others := s.o.dialOthers(ctx, c.Addr)
-	inc, ck, err := fence.Take(s.o.Identity, s.incarnation, c, nil, others)
+	inc, id, ck, err := fence.Take(s.o.Identity, s.incarnation, c, nil, others)
 	for _, other := range others {
 		_ = other.Close()
 	}
 	if err == nil {
-		s.incarnation = inc
+		s.incarnation, s.o.Identity = inc, id
 		s.rdbVersion, s.server, s.runID, err = features(c, wire.IncarnationKey(s.o.Identity.Pair, s.o.Identity.Shard))
 	}
 	if err != nil {

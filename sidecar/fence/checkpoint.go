@@ -18,6 +18,8 @@ type Checkpoint struct {
 	// Full: a full copy was being written when it was last touched; the
 	// target is not a complete copy and the position is of no use.
 	Full bool
+	// Slots that the shard holds.
+	Slots string
 	// Held: near deadlines of the snapshot are still held back.
 	Held bool
 }

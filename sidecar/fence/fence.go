@@ -20,7 +20,9 @@ type Identity struct {
 	Pair  string
 	Shard int
 	Epoch int64  // 0: no [link], no fence key
-	Slots string // of the link, as in sync.toml; a checkpoint under others is void
+	Link  string // slots of the link, as in sync.toml
+	Slots string // that the shard holds; a checkpoint under others is void
+	Known bool   // Slots is known; before the first Take it is not
 	Token string // random, one per process
 }
 
@@ -54,7 +56,7 @@ func (e *NotMasterError) Error() string {
 
 // IsRace reports whether two processes took the shard at the same moment;
 // the caller tries again.
-var errRace = errors.New("another replicator raised the incarnation at the same moment")
+var errRace = errors.New("another replicator took its shard at the same moment")
 
 // IsRace reports whether Take lost a race and can be tried again.
 func IsRace(err error) bool { return errors.Is(err, errRace) }
@@ -62,15 +64,16 @@ func IsRace(err error) bool { return errors.Is(err, errRace) }
 // Take makes this process the writer. holder is the connection to the node
 // that holds the keys of the pair, writers are all connections that will
 // write (holder among them, or on the same node), and mine is the incarnation
-// that this process took before, "" at first. It returns the incarnation and
-// the checkpoint as it stands after everybody else was shut out.
+// that this process took before, "" at first. It returns the incarnation, the
+// identity with the slots that the shard holds, and the checkpoint as it
+// stands after everybody else was shut out.
 //
 // others reach the remaining nodes of the target (replicas), on which an old
 // connection may wait for its node to become a master.
-func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.Conn) (string, Checkpoint, error) {
+func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.Conn) (string, Identity, Checkpoint, error) {
 	cur, err := get(holder, wire.IncarnationKey(id.Pair, id.Shard))
 	if err != nil {
-		return mine, Checkpoint{}, err
+		return mine, id, Checkpoint{}, err
 	}
 	next := mine
 	switch {
@@ -78,7 +81,7 @@ func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.C
 		next = cur // ours, even when the answer to raising it got lost
 	case cur != mine || mine == "":
 		if mine != "" && counter(cur) >= counter(mine) {
-			return mine, Checkpoint{}, &SupersededError{Mine: mine, Now: cur}
+			return mine, id, Checkpoint{}, &SupersededError{Mine: mine, Now: cur}
 		}
 		// At first; or a failover of the target lost what this process wrote.
 		next = strconv.FormatInt(max(counter(cur), counter(mine))+1, 10) + ":" + id.Token
@@ -88,15 +91,15 @@ func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.C
 	ids := map[string]map[string]bool{} // run id of a server -> ids of our connections there
 	for _, c := range all {
 		if _, err := c.Do("CLIENT", "SETNAME", name); err != nil {
-			return mine, Checkpoint{}, err
+			return mine, id, Checkpoint{}, err
 		}
 		r, err := c.Do("CLIENT", "ID")
 		if err != nil {
-			return mine, Checkpoint{}, err
+			return mine, id, Checkpoint{}, err
 		}
 		server, err := c.Info("server")
 		if err != nil {
-			return mine, Checkpoint{}, err
+			return mine, id, Checkpoint{}, err
 		}
 		if ids[server["run_id"]] == nil {
 			ids[server["run_id"]] = map[string]bool{}
@@ -106,47 +109,51 @@ func Take(id Identity, mine string, holder *conn.Conn, writers, others []*conn.C
 	// Who took the shard between the first look and the names did not see
 	// these connections.
 	if now, err := get(holder, wire.IncarnationKey(id.Pair, id.Shard)); err != nil {
-		return mine, Checkpoint{}, err
+		return mine, id, Checkpoint{}, err
 	} else if now != cur {
-		return mine, Checkpoint{}, errRace
+		return mine, id, Checkpoint{}, errRace
 	}
 	// After the names: whoever raises the epoch or the incarnation from here
 	// on finds these connections and ends them.
 	if id.Epoch != 0 {
 		have, err := get(holder, wire.FenceKey(id.Pair))
 		if err != nil {
-			return mine, Checkpoint{}, err
+			return mine, id, Checkpoint{}, err
 		}
 		if have != strconv.FormatInt(id.Epoch, 10) {
-			return mine, Checkpoint{}, &FencedError{Addr: holder.Addr, Want: id.Epoch, Have: have}
+			return mine, id, Checkpoint{}, &FencedError{Addr: holder.Addr, Want: id.Epoch, Have: have}
 		}
 	}
 	for _, c := range all {
 		role, _, err := c.Role()
 		if err != nil {
-			return mine, Checkpoint{}, err
+			return mine, id, Checkpoint{}, err
 		}
 		if role != "master" {
-			return mine, Checkpoint{}, &NotMasterError{c.Addr, role}
+			return mine, id, Checkpoint{}, &NotMasterError{c.Addr, role}
 		}
 	}
 	if next != cur {
 		if err := raise(holder, wire.IncarnationKey(id.Pair, id.Shard), cur, next); err != nil {
-			return mine, Checkpoint{}, err
+			return mine, id, Checkpoint{}, err
 		}
 	}
 	for _, c := range append(all, others...) {
 		// Two addresses may lead to one server.
 		server, err := c.Info("server")
 		if err != nil {
-			return next, Checkpoint{}, err
+			return next, id, Checkpoint{}, err
 		}
 		if err := killOthers(c, id, ids[server["run_id"]]); err != nil {
-			return next, Checkpoint{}, err
+			return next, id, Checkpoint{}, err
 		}
 	}
+	if id, err = hold(holder, id); err != nil {
+		return next, id, Checkpoint{}, err
+	}
 	ckpt, err := ReadCheckpoint(holder, id)
-	return next, ckpt, err
+	ckpt.Slots = id.Slots
+	return next, id, ckpt, err
 }
 
 func get(c *conn.Conn, key string) (string, error) {

@@ -33,6 +33,7 @@ type Node struct {
 	Valkey     bool
 	Cluster    bool
 	NodeID     string
+	OwnerID    string        // of the master of its shard: its own, or the one that it follows
 	Slots      route.SlotSet // of its shard; nil when it is no cluster node
 	Migrating  bool          // a slot of the shard is being moved
 	MasterAddr string        // of a replica: the address it follows
@@ -130,7 +131,7 @@ func (n *Node) readClusterNodes(text string) error {
 			return fmt.Errorf("CLUSTER NODES at %s: the master of this replica is not listed", n.Addr)
 		}
 	}
-	n.Slots, n.Migrating = owner.Slots, owner.Migrating
+	n.OwnerID, n.Slots, n.Migrating = owner.ID, owner.Slots, owner.Migrating
 	return nil
 }
 
@@ -148,14 +149,14 @@ func (n *Node) CanContinue(pos Position) bool {
 var ErrNoSource = errors.New("no pod of the source can serve this shard now")
 
 // SlotsChangedError says that no pod of the source has exactly the slots of
-// the link any more.
+// the shard any more.
 type SlotsChangedError struct {
 	Want, Have route.SlotSet
 	Addr       string
 }
 
 func (e *SlotsChangedError) Error() string {
-	return fmt.Sprintf("the slots of the shard have changed: the link has %s, the pod at %s serves %s; run plan and apply again", e.Want, e.Addr, e.Have)
+	return fmt.Sprintf("the slots of the shard have changed at the source: the shard holds %s, the pod at %s serves %s; they are copied again when the source has settled", e.Want, e.Addr, e.Have)
 }
 
 // SlotsMovingError says that slots of the shard are leaving its master or
@@ -194,6 +195,8 @@ func Choose(ctx context.Context, addrs []string, o conn.Options, want route.Slot
 		switch {
 		case n.Err != nil:
 			errs = append(errs, n.Err)
+		case n.Cluster && n.Role == "slave" && n.stale(nodes):
+			errs = append(errs, fmt.Errorf("%s does not know yet that its master's slots have changed", n.Addr))
 		case n.Cluster && want != nil && !n.Slots.Equal(want):
 			if n.Slots.Overlaps(want) {
 				changed = &SlotsChangedError{Want: want, Have: n.Slots, Addr: n.Addr}
@@ -233,6 +236,45 @@ func Choose(ctx context.Context, addrs []string, o conn.Options, want route.Slot
 		return nil, nil, fmt.Errorf("%w: %w", ErrNoSource, errors.Join(errs...))
 	}
 	return ordered, master, nil
+}
+
+// stale reports whether the replica's master, which is among the nodes, says
+// that it has other slots than the replica believes.
+func (n *Node) stale(nodes []Node) bool {
+	for i := range nodes {
+		m := &nodes[i]
+		if m.Err == nil && m.Role == "master" && m.NodeID == n.OwnerID && !m.Slots.Equal(n.Slots) {
+			return true
+		}
+	}
+	return false
+}
+
+// Masters returns the masters of a cluster with their slots, when all slots
+// have one and none is on the move.
+func Masters(ctx context.Context, addrs []string, o conn.Options) ([]Node, error) {
+	var masters []Node
+	var errs []error
+	seen, covered := map[string]bool{}, route.NewSlotSet()
+	for _, n := range ProbeAll(ctx, addrs, o) {
+		switch {
+		case n.Err != nil:
+			errs = append(errs, n.Err)
+		case !n.Cluster || n.Role != "master" || n.Slots.Count() == 0 || seen[n.NodeID]:
+		case n.Migrating:
+			return nil, fmt.Errorf("%w: %w", ErrNoSource, &SlotsMovingError{n.Addr})
+		case covered.Overlaps(n.Slots):
+			return nil, fmt.Errorf("%w: two masters say that they have the slots %s", ErrNoSource, covered.And(n.Slots))
+		default:
+			seen[n.NodeID] = true
+			covered.Merge(n.Slots)
+			masters = append(masters, n)
+		}
+	}
+	if covered.Count() != route.SlotCount {
+		return nil, fmt.Errorf("%w: %d of %d slots of the source have a master that answers; %w", ErrNoSource, covered.Count(), route.SlotCount, errors.Join(errs...))
+	}
+	return masters, nil
 }
 
 // samePlace reports whether all addresses lead to one server (two Services in

@@ -15,6 +15,34 @@ const SlotCount = 16384
 // SlotSet is a set of hash slots; nil is the empty set.
 type SlotSet []uint64
 
+// NewSlotSet is an empty set that slots can be added to.
+func NewSlotSet() SlotSet { return make(SlotSet, SlotCount/64) }
+
+// And returns the slots that are in both.
+func (s SlotSet) And(o SlotSet) SlotSet {
+	both := NewSlotSet()
+	for i := range both {
+		if s != nil && o != nil {
+			both[i] = s[i] & o[i]
+		}
+	}
+	return both
+}
+
+// Minus returns the slots that are not in o.
+func (s SlotSet) Minus(o SlotSet) SlotSet {
+	rest := NewSlotSet()
+	for i := range rest {
+		if s != nil {
+			rest[i] = s[i]
+		}
+		if o != nil {
+			rest[i] &^= o[i]
+		}
+	}
+	return rest
+}
+
 // ParseSlots reads "0-5460,6000".
 func ParseSlots(text string) (SlotSet, error) {
 	s := make(SlotSet, SlotCount/64)
