@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -49,48 +51,81 @@ type Side struct {
 	LoadBalancers map[string]string
 }
 
-// ShardsOf numbers the shards that were found: a shard keeps the ordinal that the record gave to its slots.
+// ShardsOf numbers the shards that were found: a shard keeps the ordinal that
+// the record gave to its slots. After slots have moved it is the shard that
+// shares most slots with the record's; the replicators match in the same way
+// and have followed by themselves, so the new slots cost no copy. A shard with
+// other slots has no recorded position.
 func ShardsOf(inst topology.Instance, recorded []pair.ShardState) ([]pair.ShardState, error) {
-	found := map[string]pair.ShardState{}
-	var order []string
-	for _, shard := range inst.Shards {
-		state := pair.ShardState{Slots: shard.Slots, Pods: append([]string{shard.Primary}, shard.Replicas...)}
-		found[shard.Slots.String()] = state
-		order = append(order, shard.Slots.String())
+	found := make([]pair.ShardState, len(inst.Shards))
+	for i, shard := range inst.Shards {
+		found[i] = pair.ShardState{Slots: shard.Slots, Pods: append([]string{shard.Primary}, shard.Replicas...)}
 	}
 	if len(recorded) == 0 {
-		shards := make([]pair.ShardState, 0, len(order))
-		for _, slots := range order {
-			shards = append(shards, found[slots])
-		}
-		return shards, nil
+		return found, nil
 	}
-	shards := make([]pair.ShardState, 0, len(recorded))
-	for ordinal, old := range recorded {
-		now, ok := found[old.Slots.String()]
-		if !ok || len(found) != len(recorded) {
-			return nil, &SlotsChangedError{Instance: inst.Name, Shard: ordinal, Slots: old.Slots.String(), Recorded: len(recorded), Found: len(found)}
+	if len(found) != len(recorded) {
+		return nil, &SlotsChangedError{Instance: inst.Name, Recorded: len(recorded), Found: len(found)}
+	}
+	shards := make([]pair.ShardState, len(recorded))
+	for ordinal, k := range matchShards(recorded, found) {
+		shards[ordinal] = found[k]
+		if found[k].Slots.String() == recorded[ordinal].Slots.String() {
+			shards[ordinal].Position = recorded[ordinal].Position
 		}
-		now.Position = old.Position
-		shards = append(shards, now)
 	}
 	return shards, nil
 }
 
-// SlotsChangedError says that the source was resharded since the record was
-// written.
+// matchShards gives the index of the found shard for each recorded one: first
+// the two that share most slots, then the next two.
+func matchShards(recorded, found []pair.ShardState) []int {
+	type couple struct{ ordinal, found, common, first int }
+	var all []couple
+	for ordinal, old := range recorded {
+		for k, now := range found {
+			first := topology.SlotCount
+			if len(now.Slots) > 0 {
+				first = now.Slots[0].From
+			}
+			all = append(all, couple{ordinal, k, common(old.Slots, now.Slots), first})
+		}
+	}
+	slices.SortFunc(all, func(a, b couple) int {
+		return cmp.Or(cmp.Compare(b.common, a.common), cmp.Compare(a.ordinal, b.ordinal), cmp.Compare(a.first, b.first))
+	})
+	result := make([]int, len(recorded))
+	for i := range result {
+		result[i] = -1
+	}
+	for _, c := range all {
+		if result[c.ordinal] < 0 && !slices.Contains(result, c.found) {
+			result[c.ordinal] = c.found
+		}
+	}
+	return result
+}
+
+// common is how many slots are in both sets.
+func common(a, b topology.SlotSet) int {
+	n := 0
+	for _, x := range a {
+		for _, y := range b {
+			n += max(0, min(x.To, y.To)-max(x.From, y.From)+1)
+		}
+	}
+	return n
+}
+
+// SlotsChangedError says that the source has more or fewer shards than when
+// the record was written.
 type SlotsChangedError struct {
 	Instance        string
-	Shard           int
-	Slots           string
 	Recorded, Found int
 }
 
 func (e *SlotsChangedError) Error() string {
-	if e.Recorded != e.Found {
-		return fmt.Sprintf("instance %s was resharded: it has %d shards now, the record has %d", e.Instance, e.Found, e.Recorded)
-	}
-	return fmt.Sprintf("instance %s was resharded: no shard has the slots %s of the record's shard %d any more", e.Instance, e.Slots, e.Shard)
+	return fmt.Sprintf("instance %s was resharded: it has %d shards now, the record has %d", e.Instance, e.Found, e.Recorded)
 }
 
 // ExitCode marks the refusal.
@@ -98,7 +133,7 @@ func (e *SlotsChangedError) ExitCode() int { return 3 }
 
 // Remedy says what to do.
 func (e *SlotsChangedError) Remedy() string {
-	return "delete the pair and apply it again: the new slots need a new full copy"
+	return "delete the pair and apply it again: the new shards need a new full copy"
 }
 
 // SourceServices are our Services for the data pods of the source, sorted by
