@@ -142,9 +142,6 @@ func (r *Replicator) rewound(ctx context.Context, err error) error {
 	return &SourceError{err}
 }
 
-// holesEvery is how often it is looked for slots that no shard holds.
-const holesEvery = 2 * time.Second
-
 // findHoles looks whether every slot of the link is still held by a shard of
 // the pair: what went to a master that no replicator follows is not copied any
 // more, and the target as a whole is not complete.
@@ -167,15 +164,10 @@ func (r *Replicator) findHoles(ctx context.Context) error {
 	}
 	r.st.Update(func(s *wire.Status) {
 		s.Complete = r.complete()
-		for i := range s.Findings {
-			if s.Findings[i] == r.holeText {
-				s.Findings = append(s.Findings[:i:i], s.Findings[i+1:]...)
-				break
-			}
-		}
+		setFinding(s, r.holeText, false)
 		if r.hole {
 			r.holeText = fmt.Sprintf("the slots %s went to a master of the source that no replicator of the pair follows: they are not copied any more; run plan and apply", left)
-			s.Findings = append(s.Findings, r.holeText)
+			setFinding(s, r.holeText, true)
 		}
 	})
 	return nil

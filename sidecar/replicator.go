@@ -49,7 +49,8 @@ type Replicator struct {
 	hole   bool // slots of the link are held by no shard
 	// holeText is the finding about them, holesAt when it was looked for them.
 	holeText string
-	holesAt  time.Time
+	lookedAt time.Time // at the target, by the stream (lookEvery)
+	dropped  dropped
 	master   atomic.Pointer[psync.Node]
 	limit    *rate.Limiter // bytes
 	limitN   *rate.Limiter // commands

@@ -68,6 +68,9 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 	go r.acknowledge(sess, done)
 	go r.watchSpool(sp, done)
 
+	if err := r.countDropped(hard); err != nil {
+		return err
+	}
 	w := window.New(in, 256<<10, 0)
 	if sess.Full {
 		if err := r.snapshot(hard, sess, w, established); err != nil {

@@ -123,16 +123,29 @@ func (s *streaming) whenDry() error {
 	if err := s.putFetched(s.r.w.Applied().Offset); err != nil {
 		return err
 	}
-	if time.Since(s.r.holesAt) > holesEvery {
-		s.r.holesAt = time.Now()
-		if err := s.r.findHoles(s.ctx); err != nil {
-			return err
-		}
+	if err := s.lookAtTarget(); err != nil {
+		return err
 	}
 	if s.r.held.any() && s.r.caughtUp() {
 		return s.r.release(s.ctx)
 	}
 	return nil
+}
+
+// lookEvery is how often the stream asks the target for what no answer to a
+// command says.
+const lookEvery = 2 * time.Second
+
+// lookAtTarget asks for it. Nothing is in flight now.
+func (s *streaming) lookAtTarget() error {
+	if time.Since(s.r.lookedAt) < lookEvery {
+		return nil
+	}
+	s.r.lookedAt = time.Now()
+	if err := s.r.countDropped(s.ctx); err != nil {
+		return err
+	}
+	return s.r.findHoles(s.ctx)
 }
 
 // consume reads and applies commands until something ends it.

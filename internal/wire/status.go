@@ -63,6 +63,8 @@ type Status struct {
 
 	Source SourceStatus `json:"source"`
 	Target TargetStatus `json:"target"`
+	// TargetKeys are keys that the target dropped by itself.
+	TargetKeys TargetKeysStatus `json:"targetKeys"`
 
 	// AppliedOffset is the source offset up to which the target is known to
 	// have applied the stream.
@@ -103,6 +105,14 @@ type TargetStatus struct {
 	// target is protected, else the configured one ("" is the default user).
 	// Of a cluster's nodes it is that of the first one that lets others write.
 	User string `json:"user,omitempty"`
+}
+
+// TargetKeysStatus counts what the servers of the target dropped since this
+// replicator first connected to them, of whatever pair or shard the keys were
+// (INFO stats, evicted_keys and expired_keys).
+type TargetKeysStatus struct {
+	Evicted int64 `json:"evicted"` // for want of memory: they are missing in the copy
+	Expired int64 `json:"expired"`
 }
 
 // FullSyncStatus describes the running or the last full copy.

@@ -38,6 +38,9 @@ type Writer interface {
 	// Servers are the masters that are written to.
 	Servers() []rewrite.Server
 
+	// Dropped reads what each server has dropped by itself since it started.
+	Dropped(ctx context.Context) ([]Dropped, error)
+
 	// BeginSnapshot marks the target as incomplete.
 	BeginSnapshot(ctx context.Context) error
 	// Restore writes one value. It may keep it for a while.
