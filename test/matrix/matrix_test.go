@@ -57,7 +57,7 @@ func TestClusterTarget(t *testing.T) {
 	}
 	var results report
 	t.Cleanup(func() { t.Log("\n" + results.markdown()) })
-	for _, p := range [][2]string{{"redis-7.0", "redis-8.0"}, {"valkey-9.1", "valkey-9.1"}} {
+	for _, p := range [][2]string{{"redis-7.0", "redis-8.0"}, {"valkey-9.1", "valkey-9.1"}, {"redis-7.0", "redis-6.0"}} {
 		t.Run(p[0]+" to "+p[1], func(t *testing.T) { results.pair(t, p[0], p[1], 0, 3) })
 	}
 }

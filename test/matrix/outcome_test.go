@@ -73,5 +73,5 @@ func (o outcome) avoidable(dst *end) bool {
 // no key: a function library, and the keys that have no prefix.
 func (o outcome) namesKey() bool {
 	text, name := o.err.Error(), o.feature.name
-	return name == "functions" || name == "keys" || strings.Contains(text, "snap:"+name) || strings.Contains(text, "live:"+name)
+	return name == "functions" || name == "keys" || strings.Contains(text, "snap:"+name) || strings.Contains(text, "live:"+name) || strings.Contains(text, "live:{"+name+"}")
 }
