@@ -235,3 +235,36 @@ func TestSlotsNobodyFollows(t *testing.T) {
 	}
 	compare(t, contents(t, m...), contents(t, dst.masters...))
 }
+
+// TestReshardDuringCopy moves slots while the first copy is being written:
+// what was sent is answered before anything else, and the copy starts over.
+func TestReshardDuringCopy(t *testing.T) {
+	for to, makeTarget := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
+		t.Run(to, func(t *testing.T) {
+			src, dst := clusterSide(t), makeTarget(t)
+			c := src.doer.(*testredis.Cluster)
+			m := c.Masters()
+			fence(t, dst)
+			for i := range 4500 {
+				src.Do(t, "SET", "filler"+strconv.Itoa(i), "v")
+			}
+			var runs []*running
+			for _, l := range src.links(dst.target + "\nstale_keys = \"prune\"") {
+				l.extra = "max_commands_per_second = 300"
+				runs = append(runs, start(t, l))
+			}
+			for _, r := range runs[:2] {
+				testredis.Eventually(t, 30*time.Second, "the copy to run", func() bool { return r.Status().Get().FullSync.Keys > 0 })
+			}
+			moveRange(t, c, m[0], m[1], 0, 50)
+			for i, r := range runs {
+				r.waitSlots(t, clusterSlots(t, m[i]))
+			}
+			writeSome(t, src, rand.New(rand.NewPCG(5, 9)), 200)
+			for i, r := range runs {
+				r.waitSlots(t, clusterSlots(t, m[i]))
+			}
+			compare(t, contents(t, m...), contents(t, dst.masters...))
+		})
+	}
+}

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -74,7 +75,7 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 	w := window.New(in, 256<<10, 0)
 	if sess.Full {
 		if err := r.snapshot(hard, sess, w, established); err != nil {
-			return err
+			return r.brokenOff(hard, err)
 		}
 		in.streamFrom.Store(w.Offset())
 		r.received.Store(sess.Pos.Offset + in.total.Load() - w.Offset())
@@ -98,6 +99,18 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 	r.waker.Store(sp)
 	defer r.waker.Store(nil)
 	return r.stream(hard, sess, w, in)
+}
+
+// brokenOff waits for the answers to what a snapshot had sent when its source
+// ended it: whatever follows uses the same connections.
+func (r *Replicator) brokenOff(ctx context.Context, err error) error {
+	if !errors.As(err, new(*SourceError)) {
+		return err
+	}
+	if settleErr := r.w.Settle(ctx); settleErr != nil {
+		return settleErr
+	}
+	return err
 }
 
 func (r *Replicator) acknowledge(sess *psync.Session, done <-chan struct{}) {

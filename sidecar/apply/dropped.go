@@ -28,7 +28,7 @@ func droppedBy(c *conn.Conn, runID string) (Dropped, error) {
 
 // Dropped asks the master. Nothing may be in flight.
 func (s *Standalone) Dropped(ctx context.Context) (list []Dropped, err error) {
-	err = s.again(ctx, func() error {
+	err = s.alone(ctx, func() error {
 		d, err := droppedBy(s.c, s.runID)
 		list = []Dropped{d}
 		return err
