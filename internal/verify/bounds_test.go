@@ -46,7 +46,7 @@ func TestEscapedNamesAndNoValues(t *testing.T) {
 	a.Do(t, "SET", "\x1b[31mred\r\n", "topsecret")
 	result := compare(t, single("a", a), single("b", b), quick)
 	var text bytes.Buffer
-	if err := result.WriteText(&text); err != nil {
+	if err := WriteText(&text, result); err != nil {
 		t.Fatal(err)
 	}
 	body, err := json.Marshal(result)

@@ -22,18 +22,19 @@ type Options struct {
 	Workers        int            // batches in work at the same time; default 4
 	BatchKeys      int            // keys of one batch; default 512
 	MaxDumpBytes   int64          // larger values are read in ranges; default 1 MiB
-	MaxSuspects    int            // that are kept in memory for further rounds; default 1,000,000
+	MaxSuspects    int            // that are kept in memory for further rounds; default 200,000
 	Samples        int            // keys listed of every kind; default 20
 	StreamDelivery bool           // compare delivery counts of pending entries and entries-read, too
 	Progress       func(Progress) // called after every batch, not concurrently
-}
 
-// Progress of a running comparison.
-type Progress struct {
-	Round    int
-	Done     int64 // keys read in this round
-	Total    int64 // keys to read in this round; in the first one an estimate
-	Suspects int   // keys that differ so far
+	// SampleKeys, where greater than 0, looks at that many keys of each side,
+	// chosen at random, instead of all.
+	SampleKeys int
+	// Barrier waits until the target has applied everything that the source
+	// had written when it was called. why is not empty when that did not come
+	// about and waiting longer is of no use. Without a Barrier the rounds are
+	// Interval apart, and that has to do.
+	Barrier func(ctx context.Context) (why string, err error)
 }
 
 func (o Options) withDefaults() Options {
@@ -45,7 +46,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Rounds, 6)
 	def(&o.Workers, 4)
 	def(&o.BatchKeys, 512)
-	def(&o.MaxSuspects, 1_000_000)
+	def(&o.MaxSuspects, 200_000)
 	def(&o.Samples, 20)
 	if o.TTLTolerance <= 0 {
 		o.TTLTolerance = time.Second
@@ -69,15 +70,23 @@ type run struct {
 	mu       sync.Mutex // guards what follows, and result
 	suspects map[suspectKey]*suspect
 	progress Progress
+	samples  map[Kind][]Sample
+	// nameBytes is the length of the names of the suspects.
+	nameBytes int
+	both      *tally // names of keys of the target, less those found on both sides
 }
 
 // Run compares the data of two sides.
 func Run(ctx context.Context, source, target Side, opts Options) (*Result, error) {
 	started := time.Now()
 	opts = opts.withDefaults()
-	r := &run{opts: opts, suspects: map[suspectKey]*suspect{}, result: &Result{
-		SchemaVersion: ResultSchemaVersion, StartedAt: started.UTC(), ByType: map[string]*TypeResult{},
+	r := &run{opts: opts, suspects: map[suspectKey]*suspect{}, samples: map[Kind][]Sample{}, both: newTally(), result: &Result{
+		SchemaVersion: wire.VerifyResultSchemaVersion, StartedAt: started.UTC(), ByType: map[string]*wire.VerifyTypeResult{},
+		Mode: wire.VerifyFull, TTLToleranceMS: opts.TTLTolerance.Milliseconds(),
 	}}
+	if opts.SampleKeys > 0 {
+		r.result.Mode = wire.VerifySample
+	}
 	for _, s := range []Side{source, target} {
 		if err := s.validate(); err != nil {
 			return nil, err
@@ -100,6 +109,7 @@ func Run(ctx context.Context, source, target Side, opts Options) (*Result, error
 		return nil, err
 	}
 	r.conclude()
+	r.result.Source.OwnKeys, r.result.Target.OwnKeys = int64(len(r.source.ours)), int64(len(r.target.ours))
 	r.result.DurationMS = time.Since(started).Milliseconds()
 	return r.result, nil
 }
@@ -112,29 +122,114 @@ type batch struct {
 	fromTarget bool
 }
 
-// first reads everything.
+// databases are those of the servers of a side that hold keys, with how many:
+// the first index is that of the server.
+type databases []map[int]int64
+
+// all lists the databases of a side.
+func (d databases) all() []int {
+	var list []int
+	for _, node := range d {
+		for db := range node {
+			if !slices.Contains(list, db) {
+				list = append(list, db)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// first reads everything, or the sample.
 func (r *run) first(ctx context.Context) error {
 	r.result.Rounds, r.progress.Round = 1, 1
-	sourceDBs, err := r.keyspace(ctx, r.source, &r.result.Source)
+	source, err := r.keyspace(ctx, r.source, &r.result.Source)
 	if err != nil {
 		return err
 	}
-	targetDBs, err := r.keyspace(ctx, r.target, &r.result.Target)
+	target, err := r.keyspace(ctx, r.target, &r.result.Target)
 	if err != nil {
 		return err
 	}
-	batches := make(chan batch)
+	if r.opts.SampleKeys > 0 {
+		err = r.sample(ctx, source, target)
+	} else {
+		err = r.everything(ctx, source, target)
+	}
+	if err != nil {
+		return err
+	}
+	if r.result.Functions, err = compareFunctions(ctx, r.source, r.target); err != nil {
+		return err
+	}
+	r.result.Suspects = int64(len(r.suspects)) + r.result.NotRechecked
+	return nil
+}
+
+// everything compares all keys of the source with the target's, and then looks
+// for those that only the target has.
+func (r *run) everything(ctx context.Context, source, target databases) error {
+	err := r.work(ctx, func(ctx context.Context, out chan<- batch) error {
+		scans, ctx := errgroup.WithContext(ctx)
+		for node := range r.source.Nodes {
+			scans.Go(func() error {
+				return r.scan(ctx, r.source, node, source[node], func(db int, keys []string) error {
+					return send(ctx, out, batch{db, keys, false})
+				})
+			})
+		}
+		for node := range r.target.Nodes {
+			scans.Go(func() error {
+				return r.scan(ctx, r.target, node, target[node], func(db int, keys []string) error {
+					for _, key := range keys {
+						r.both.subtract(db, key)
+					}
+					r.mu.Lock()
+					defer r.mu.Unlock()
+					r.result.Target.Keys += int64(len(keys))
+					r.report(len(keys))
+					return nil
+				})
+			})
+		}
+		return scans.Wait()
+	})
+	if err != nil || r.both.balanced() {
+		return err
+	}
+	return r.work(ctx, func(ctx context.Context, out chan<- batch) error {
+		scans, ctx := errgroup.WithContext(ctx)
+		for node := range r.target.Nodes {
+			scans.Go(func() error {
+				return r.scan(ctx, r.target, node, target[node], func(db int, keys []string) error {
+					keys = slices.DeleteFunc(keys, func(key string) bool { return !r.both.suspicious(db, key) })
+					return send(ctx, out, batch{db, keys, true})
+				})
+			})
+		}
+		return scans.Wait()
+	})
+}
+
+func send(ctx context.Context, out chan<- batch, b batch) error {
+	if len(b.keys) == 0 {
+		return ctx.Err()
+	}
+	select {
+	case out <- b:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// work processes the batches that feed sends.
+func (r *run) work(ctx context.Context, feed func(context.Context, chan<- batch) error) error {
+	batches := make(chan batch, r.opts.Workers)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(batches)
-		scans, ctx := errgroup.WithContext(ctx)
-		for node := range r.source.Nodes {
-			scans.Go(func() error { return r.scan(ctx, r.source, node, sourceDBs, false, batches) })
-		}
-		for node := range r.target.Nodes {
-			scans.Go(func() error { return r.scan(ctx, r.target, node, targetDBs, true, batches) })
-		}
-		return scans.Wait()
+		return feed(ctx, batches)
 	})
 	for range r.opts.Workers {
 		group.Go(func() error {
@@ -146,25 +241,16 @@ func (r *run) first(ctx context.Context) error {
 			return nil
 		})
 	}
-	group.Go(func() error {
-		functions, err := compareFunctions(ctx, r.source, r.target)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.result.Functions = functions
-		return err
-	})
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	r.result.Suspects = int64(len(r.suspects)) + r.result.NotRechecked
-	return nil
+	return group.Wait()
 }
 
 // keyspace lists the databases that hold keys, and adds their sizes to the
 // total of the progress.
-func (r *run) keyspace(ctx context.Context, s *side, out *SideResult) ([]int, error) {
+func (r *run) keyspace(ctx context.Context, s *side, out *wire.VerifySideResult) (databases, error) {
 	out.Name = s.Name
+	found := make(databases, len(s.Nodes))
 	for i, node := range s.Nodes {
+		found[i] = map[int]int64{}
 		out.Servers = append(out.Servers, node.Name())
 		replies, err := s.ask(ctx, i, 0, [][]string{{"INFO", "keyspace"}})
 		if err != nil {
@@ -188,23 +274,17 @@ func (r *run) keyspace(ctx context.Context, s *side, out *SideResult) ([]int, er
 			if errDB != nil || errKeys != nil {
 				return nil, fmt.Errorf("verify: site %s: %s: INFO keyspace: unknown line %q", s.Name, node.Name(), line)
 			}
+			found[i][db] = keys
 			r.progress.Total += keys
-			if !slices.Contains(out.Databases, db) {
-				out.Databases = append(out.Databases, db)
-			}
 		}
 	}
-	slices.Sort(out.Databases)
-	return out.Databases, nil
+	out.Databases = found.all()
+	return found, nil
 }
 
-// scan sends the keys of one server to the workers.
-func (r *run) scan(ctx context.Context, s *side, node int, dbs []int, fromTarget bool, out chan<- batch) error {
-	counts := &r.result.Source
-	if fromTarget {
-		counts = &r.result.Target
-	}
-	for _, db := range dbs {
+// scan hands the keys of one server on.
+func (r *run) scan(ctx context.Context, s *side, node int, dbs map[int]int64, take func(db int, keys []string) error) error {
+	for db := range dbs {
 		for cursor := "0"; ; {
 			replies, err := s.ask(ctx, node, db, [][]string{{"SCAN", cursor, "COUNT", strconv.Itoa(r.opts.BatchKeys)}})
 			if err != nil {
@@ -217,18 +297,11 @@ func (r *run) scan(ctx context.Context, s *side, node int, dbs []int, fromTarget
 			if cursor, keys, err = asScan(replies[0]); err != nil {
 				return fmt.Errorf("verify: site %s: %s: SCAN: %w", s.Name, s.Nodes[node].Name(), err)
 			}
-			all := len(keys)
-			keys = slices.DeleteFunc(keys, func(k string) bool { return strings.HasPrefix(k, wire.KeyPrefix) })
-			r.mu.Lock()
-			counts.Keys += int64(len(keys))
-			counts.OwnKeys += int64(all - len(keys))
-			r.mu.Unlock()
+			keys = r.withoutOurs(s, keys)
 			// A server may return more keys than it was asked for.
 			for part := range slices.Chunk(keys, r.opts.BatchKeys) {
-				select {
-				case out <- batch{db, part, fromTarget}:
-				case <-ctx.Done():
-					return ctx.Err()
+				if err := take(db, part); err != nil {
+					return err
 				}
 			}
 			if cursor == "0" {
@@ -237,6 +310,23 @@ func (r *run) scan(ctx context.Context, s *side, node int, dbs []int, fromTarget
 		}
 	}
 	return nil
+}
+
+// withoutOurs takes out the keys of ours. They are few: that the second scan of
+// a target counts them again is avoided by counting names.
+func (r *run) withoutOurs(s *side, keys []string) []string {
+	return slices.DeleteFunc(keys, func(key string) bool {
+		if !strings.HasPrefix(key, wire.KeyPrefix) {
+			return false
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if s.ours == nil {
+			s.ours = map[string]bool{}
+		}
+		s.ours[key] = true
+		return true
+	})
 }
 
 // process judges a batch of the first round.
@@ -258,20 +348,26 @@ func (r *run) process(ctx context.Context, b batch) error {
 	if err != nil {
 		return err
 	}
+	for i, v := range verdicts {
+		if !b.fromTarget && v.typ != typeNone && v.kind != Missing {
+			r.both.add(b.db, keys[i])
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !b.fromTarget {
+		r.result.Source.Keys += int64(len(keys))
+		r.result.Compared += int64(len(keys))
+		r.report(len(keys))
+	}
 	for i, v := range verdicts {
-		if !b.fromTarget {
-			r.result.Compared++
-			if v.typ != "none" {
-				r.result.typeResult(v.typ).Compared++
-			}
+		if !b.fromTarget && v.typ != typeNone {
+			typeResult(r.result, v.typ).Compared++
 		}
 		if v.kind != "" {
 			r.suspect(suspectKey{b.db, keys[i]}, v, !b.fromTarget)
 		}
 	}
-	r.report(len(b.keys))
 	return nil
 }
 

@@ -28,14 +28,14 @@ func (c content) differs(other content) string {
 	return ""
 }
 
-// bytes identifies the content within one side.
-func (c content) bytes() []byte {
+// identity identifies the content within one side.
+func (c content) identity() string {
 	var out []byte
 	for _, p := range c {
 		out = append(out, p.name...)
 		out = append(out, p.digest[:]...)
 	}
-	return out
+	return string(out)
 }
 
 // sequence digests elements whose order matters.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // library is the code of one function library.
@@ -50,8 +52,8 @@ func (s *side) libraries(ctx context.Context) ([]map[string]library, error) {
 // compareFunctions compares the libraries. Every server of the target must
 // hold each library that any server of the source holds, because a function
 // can be called on any key.
-func compareFunctions(ctx context.Context, source, target *side) (FunctionsResult, error) {
-	var result FunctionsResult
+func compareFunctions(ctx context.Context, source, target *side) (wire.VerifyFunctions, error) {
+	var result wire.VerifyFunctions
 	there, err := source.libraries(ctx)
 	if err != nil {
 		return result, err

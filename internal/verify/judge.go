@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -36,113 +35,209 @@ type judge struct {
 	unread atomic.Uint64 // values that changed while being read, so far
 }
 
+// question is the comparison of some keys of one database.
+type question struct {
+	db       int
+	keys     []string
+	src, tgt []meta
+	verdicts []verdict
+}
+
 // compare reads keys of one database on both sides.
 func (j *judge) compare(ctx context.Context, db int, keys []string) ([]verdict, error) {
-	var src, tgt []meta
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	q := question{db: db, keys: keys, verdicts: make([]verdict, len(keys))}
 	err := both(ctx,
-		func(ctx context.Context) (err error) { src, err = j.source.metas(ctx, db, keys); return err },
-		func(ctx context.Context) (err error) { tgt, err = j.target.metas(ctx, db, keys); return err })
+		// What is small on the source is small on its copy. Where it is not,
+		// the copy is no worse than large, and nobody's primary.
+		func(ctx context.Context) (err error) { q.src, err = j.source.metas(ctx, db, keys, true); return err },
+		func(ctx context.Context) (err error) { q.tgt, err = j.target.metas(ctx, db, keys, false); return err })
 	if err != nil {
 		return nil, err
 	}
-	verdicts := make([]verdict, len(keys))
-	var small, large []int
+	var small, large, oneSided []int
 	for i := range keys {
-		v := &verdicts[i]
-		v.typ = src[i].typ
-		v.source, v.target = src[i].fingerprint(nil), tgt[i].fingerprint(nil)
+		src, tgt, v := &q.src[i], &q.tgt[i], &q.verdicts[i]
 		switch {
-		case !src[i].exists && !tgt[i].exists:
-		case !tgt[i].exists:
+		case !src.exists && !tgt.exists:
+			v.typ = typeNone
+		case !tgt.exists:
 			v.kind = Missing
-		case !src[i].exists:
-			v.kind, v.typ = Extra, tgt[i].typ
-		case src[i].typ != tgt[i].typ:
-			v.kind, v.detail = Different, "type "+src[i].typ+", on the target "+tgt[i].typ
+			oneSided = append(oneSided, i)
+		case !src.exists:
+			v.kind = Extra
+			oneSided = append(oneSided, i)
 		default:
-			if !sameDeadline(src[i].deadline, tgt[i].deadline, j.tolerance) {
-				v.kind, v.detail = TTL, deadlines(src[i].deadline, tgt[i].deadline)
+			if !sameDeadline(src.deadline, tgt.deadline, j.tolerance) {
+				v.kind, v.detail = TTL, deadlines(src.deadline, tgt.deadline)
 			}
-			if max(src[i].size, tgt[i].size) <= j.maxDump {
+			if max(src.size, tgt.size) <= j.maxDump {
 				small = append(small, i)
 			} else {
 				large = append(large, i)
 			}
 		}
 	}
-	unequal, err := j.comparePayloads(ctx, db, keys, src, tgt, small, verdicts)
+	if err := j.nameTypes(ctx, &q, oneSided); err != nil {
+		return nil, err
+	}
+	unequal, err := j.comparePayloads(ctx, &q, small)
 	if err != nil {
 		return nil, err
 	}
-	return verdicts, j.compareContents(ctx, db, keys, src, tgt, append(unequal, large...), verdicts)
+	closer, err := j.compareTypes(ctx, &q, append(unequal, large...))
+	if err != nil {
+		return nil, err
+	}
+	return q.verdicts, j.compareContents(ctx, &q, closer)
+}
+
+// pick gives the names of some of the keys.
+func (q *question) pick(indexes []int) []string {
+	names := make([]string, len(indexes))
+	for k, i := range indexes {
+		names[k] = q.keys[i]
+	}
+	return names
+}
+
+// nameTypes finds the types of keys that one side only has.
+func (j *judge) nameTypes(ctx context.Context, q *question, indexes []int) error {
+	for _, part := range []struct {
+		of   *side
+		kind Kind
+	}{{j.source, Missing}, {j.target, Extra}} {
+		var own []int
+		for _, i := range indexes {
+			if q.verdicts[i].kind == part.kind {
+				own = append(own, i)
+			}
+		}
+		if len(own) == 0 {
+			continue
+		}
+		types, err := part.of.types(ctx, q.db, q.pick(own))
+		if err != nil {
+			return err
+		}
+		for k, i := range own {
+			v := &q.verdicts[i]
+			v.typ = types[k]
+			v.source, v.target = q.src[i].fingerprint(v.typ, ""), q.tgt[i].fingerprint(v.typ, "")
+		}
+	}
+	return nil
 }
 
 // comparePayloads compares the values of indexes by DUMP and returns those
 // that need a closer look.
-func (j *judge) comparePayloads(ctx context.Context, db int, keys []string, src, tgt []meta, indexes []int, verdicts []verdict) ([]int, error) {
-	var unequal []int
+func (j *judge) comparePayloads(ctx context.Context, q *question, indexes []int) ([]int, error) {
+	var unequal, nameless []int
 	for len(indexes) > 0 {
 		n, size := 0, int64(0)
-		for n < len(indexes) && (n == 0 || size+src[indexes[n]].size <= dumpBudget) {
-			size += src[indexes[n]].size
+		for n < len(indexes) && (n == 0 || size+max(q.src[indexes[n]].size, q.tgt[indexes[n]].size) <= dumpBudget) {
+			size += max(q.src[indexes[n]].size, q.tgt[indexes[n]].size)
 			n++
 		}
 		part := indexes[:n]
 		indexes = indexes[n:]
-		names := make([]string, n)
-		for k, i := range part {
-			names[k] = keys[i]
-		}
-		var a, b [][]byte
+		names := q.pick(part)
+		var a, b []string
 		err := both(ctx,
-			func(ctx context.Context) (err error) { a, err = j.source.dumps(ctx, db, names); return err },
-			func(ctx context.Context) (err error) { b, err = j.target.dumps(ctx, db, names); return err })
+			func(ctx context.Context) (err error) { a, err = j.source.dumps(ctx, q.db, names); return err },
+			func(ctx context.Context) (err error) { b, err = j.target.dumps(ctx, q.db, names); return err })
 		if err != nil {
 			return nil, err
 		}
 		for k, i := range part {
+			v := &q.verdicts[i]
 			switch {
-			case a[k] == nil || b[k] == nil:
-				j.changed(&verdicts[i])
-			case !bytes.Equal(a[k], b[k]):
+			case a[k] == "" || b[k] == "":
+				j.changed(v)
+			case a[k] != b[k] || a[k] == tooLarge:
 				unequal = append(unequal, i)
 			default:
-				verdicts[i].source, verdicts[i].target = src[i].fingerprint(a[k]), tgt[i].fingerprint(b[k])
+				known := false
+				if v.typ, known = payloadTypes[a[k][0]]; !known {
+					nameless = append(nameless, i)
+				}
+				if v.kind != "" {
+					v.source, v.target = q.src[i].fingerprint(v.typ, a[k]), q.tgt[i].fingerprint(v.typ, b[k])
+				}
 			}
+		}
+	}
+	if len(nameless) > 0 {
+		types, err := j.source.types(ctx, q.db, q.pick(nameless))
+		if err != nil {
+			return nil, err
+		}
+		for k, i := range nameless {
+			q.verdicts[i].typ = types[k]
 		}
 	}
 	return unequal, nil
 }
 
+// compareTypes compares the types of indexes and returns those that are of
+// one type on both sides.
+func (j *judge) compareTypes(ctx context.Context, q *question, indexes []int) ([]int, error) {
+	if len(indexes) == 0 {
+		return nil, nil
+	}
+	var src, tgt []string
+	names := q.pick(indexes)
+	err := both(ctx,
+		func(ctx context.Context) (err error) { src, err = j.source.types(ctx, q.db, names); return err },
+		func(ctx context.Context) (err error) { tgt, err = j.target.types(ctx, q.db, names); return err })
+	if err != nil {
+		return nil, err
+	}
+	var same []int
+	for k, i := range indexes {
+		v := &q.verdicts[i]
+		v.typ = src[k]
+		switch {
+		case src[k] == typeNone || tgt[k] == typeNone:
+			j.changed(v)
+		case src[k] != tgt[k]:
+			v.kind, v.detail = Different, "type "+src[k]+", on the target "+tgt[k]
+			v.source, v.target = q.src[i].fingerprint(src[k], ""), q.tgt[i].fingerprint(tgt[k], "")
+		default:
+			same = append(same, i)
+		}
+	}
+	return same, nil
+}
+
 // compareContents compares the values of indexes element by element.
-func (j *judge) compareContents(ctx context.Context, db int, keys []string, src, tgt []meta, indexes []int, verdicts []verdict) error {
+func (j *judge) compareContents(ctx context.Context, q *question, indexes []int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(contentWorkers)
 	for _, i := range indexes {
 		group.Go(func() error {
-			v := &verdicts[i]
+			v := &q.verdicts[i]
+			read := func(into *content, of *side) func(context.Context) error {
+				r := reader{side: of, db: q.db, key: q.keys[i], delivery: j.delivery}
+				return func(ctx context.Context) (err error) {
+					*into, err = r.content(ctx, v.typ)
+					return err
+				}
+			}
 			var a, b content
-			err := both(ctx,
-				func(ctx context.Context) (err error) {
-					r := reader{side: j.source, db: db, key: keys[i], delivery: j.delivery}
-					a, err = r.content(ctx, src[i].typ)
-					return err
-				},
-				func(ctx context.Context) (err error) {
-					r := reader{side: j.target, db: db, key: keys[i], delivery: j.delivery}
-					b, err = r.content(ctx, tgt[i].typ)
-					return err
-				})
+			err := both(ctx, read(&a, j.source), read(&b, j.target))
 			switch {
 			case errors.Is(err, errChanged):
 				j.changed(v)
 				return nil
 			case errors.Is(err, errNoContent):
-				return j.compareOpaque(ctx, db, keys[i], src[i], tgt[i], v)
+				return j.compareOpaque(ctx, q, i)
 			case err != nil:
 				return err
 			}
-			v.source, v.target = src[i].fingerprint(a.bytes()), tgt[i].fingerprint(b.bytes())
+			v.source, v.target = q.src[i].fingerprint(v.typ, a.identity()), q.tgt[i].fingerprint(v.typ, b.identity())
 			if name := a.differs(b); name != "" {
 				v.kind, v.detail = Different, name
 			}
@@ -154,20 +249,25 @@ func (j *judge) compareContents(ctx context.Context, db int, keys []string, src,
 
 // compareOpaque compares a value of a module, whatever its size: only its
 // payload can be read.
-func (j *judge) compareOpaque(ctx context.Context, db int, key string, src, tgt meta, v *verdict) error {
-	var a, b [][]byte
+func (j *judge) compareOpaque(ctx context.Context, q *question, i int) error {
+	var a, b []string
+	name, v := []string{q.keys[i]}, &q.verdicts[i]
 	err := both(ctx,
-		func(ctx context.Context) (err error) { a, err = j.source.dumps(ctx, db, []string{key}); return err },
-		func(ctx context.Context) (err error) { b, err = j.target.dumps(ctx, db, []string{key}); return err })
+		func(ctx context.Context) (err error) { a, err = j.source.dumps(ctx, q.db, name); return err },
+		func(ctx context.Context) (err error) { b, err = j.target.dumps(ctx, q.db, name); return err })
 	if err != nil {
 		return err
 	}
-	if a[0] == nil || b[0] == nil {
+	if a[0] == "" || b[0] == "" {
 		j.changed(v)
 		return nil
 	}
-	v.source, v.target = src.fingerprint(a[0]), tgt.fingerprint(b[0])
-	if !bytes.Equal(a[0], b[0]) {
+	v.source, v.target = q.src[i].fingerprint(v.typ, a[0]), q.tgt[i].fingerprint(v.typ, b[0])
+	if a[0] == tooLarge || b[0] == tooLarge {
+		v.kind, v.detail = Unsettled, "a module's type, and its payload is too large to be held"
+		return nil
+	}
+	if a[0] != b[0] {
 		v.kind, v.detail = Different, "payload of a module's type"
 	}
 	return nil

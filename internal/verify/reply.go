@@ -86,6 +86,15 @@ func unexpected(want string, reply any) error {
 	return fmt.Errorf("expected %s, got %T", want, reply)
 }
 
+// longestName is how much of a key name is printed, in bytes.
+const longestName = 256
+
 // escape makes a key name safe to print: quoted, with control characters and
-// what is no UTF-8 as escapes.
-func escape(key string) string { return strconv.Quote(key) }
+// what is no UTF-8 as escapes. A name may be as long as a value; more than
+// longestName bytes of it are cut.
+func escape(key string) string {
+	if len(key) > longestName {
+		return fmt.Sprintf("%s... (%d bytes)", strconv.Quote(key[:longestName]), len(key))
+	}
+	return strconv.Quote(key)
+}

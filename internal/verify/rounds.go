@@ -1,11 +1,16 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // suspectKey names a key that differs.
@@ -25,14 +30,18 @@ type suspect struct {
 // as they are before a difference counts as settled: the target may be behind.
 const stillRounds = 2
 
+// maxNameBytes bounds the names of all suspects together.
+const maxNameBytes = 64 << 20
+
 // suspect records a difference of the first round; the caller holds mu.
 func (r *run) suspect(key suspectKey, v verdict, compared bool) {
 	if known := r.suspects[key]; known != nil {
 		known.compared = known.compared || compared
 		return
 	}
-	if len(r.suspects) < r.opts.MaxSuspects {
+	if len(r.suspects) < r.opts.MaxSuspects && r.nameBytes+len(key.key) <= maxNameBytes {
 		r.suspects[key] = &suspect{last: v, compared: compared}
+		r.nameBytes += len(key.key)
 		return
 	}
 	r.result.NotRechecked++
@@ -40,16 +49,16 @@ func (r *run) suspect(key suspectKey, v verdict, compared bool) {
 }
 
 // recheck reads the suspects again until there are none, until all of them
-// stand still, or until the last round.
+// stand still at equal positions, or until the last round.
 func (r *run) recheck(ctx context.Context) error {
+	r.result.Positions = r.opts.Barrier != nil
 	for round := 2; round <= r.opts.Rounds; round++ {
-		if (len(r.suspects) == 0 || r.allStill()) && (r.result.Functions.equal() || round > stillRounds+1) {
+		settled := len(r.suspects) == 0 || r.allStill() && r.result.PositionsWhy == ""
+		if settled && (r.result.Functions.Equal() || round > stillRounds+1) {
 			return nil
 		}
-		select {
-		case <-time.After(r.opts.Interval):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := r.between(ctx); err != nil {
+			return err
 		}
 		r.result.Rounds = round
 		r.progress = Progress{Round: round, Total: int64(len(r.suspects))}
@@ -67,6 +76,33 @@ func (r *run) allStill() bool {
 		}
 	}
 	return true
+}
+
+// betweenBarriers is the pause before a round when the target's position says
+// when it can be read: long enough not to see one moment twice.
+const betweenBarriers = 100 * time.Millisecond
+
+// between waits before a further round. What was read of the source in the
+// round before is then applied to the target, as far as that can be known.
+func (r *run) between(ctx context.Context) error {
+	pause := r.opts.Interval
+	if r.opts.Barrier != nil && r.result.PositionsWhy == "" {
+		why, err := r.opts.Barrier(ctx)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			pause = min(pause, betweenBarriers)
+		} else {
+			r.result.Positions, r.result.PositionsWhy = false, why
+		}
+	}
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // again reads every suspect once more.
@@ -100,7 +136,7 @@ func (r *run) again(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if r.result.Functions.equal() {
+	if r.result.Functions.Equal() {
 		return nil
 	}
 	functions, err := compareFunctions(ctx, r.source, r.target)
@@ -134,30 +170,34 @@ func (r *run) conclude() {
 		r.settle(key, s.last, kind, s.compared)
 	}
 	r.result.EqualKeys += r.result.Compared
-	sortSamples(r.result.Samples)
-	perKind := map[Kind]int{}
-	kept := r.result.Samples[:0]
-	for _, s := range r.result.Samples {
-		if perKind[s.Kind]++; perKind[s.Kind] <= r.opts.Samples {
-			kept = append(kept, s)
-		}
+	for _, kind := range wire.VerifyKinds {
+		r.result.Samples = append(r.result.Samples, r.firstSamples(kind)...)
 	}
-	r.result.Samples = kept
+}
+
+// firstSamples gives those of one kind that come first.
+func (r *run) firstSamples(kind Kind) []Sample {
+	list := r.samples[kind]
+	slices.SortFunc(list, func(a, b Sample) int {
+		return cmp.Or(cmp.Compare(a.DB, b.DB), strings.Compare(a.Key, b.Key))
+	})
+	return list[:min(len(list), r.opts.Samples)]
 }
 
 // settle counts a difference for good.
 func (r *run) settle(key suspectKey, v verdict, kind Kind, compared bool) {
-	*r.result.count(kind)++
-	r.result.typeResult(v.typ).Differ++
+	*counter(r.result, kind)++
+	typeResult(r.result, v.typ).Differ++
 	if compared {
 		r.result.EqualKeys-- // conclude adds all that were compared
 	}
-	// More than what is printed is kept, and cut after sorting; without a
-	// bound it would hold every key.
-	if len(r.result.Samples) < r.opts.MaxSuspects {
-		r.result.Samples = append(r.result.Samples, Sample{
-			Kind: kind, DB: key.db, Key: escape(key.key), Type: v.typ, Detail: v.detail,
-		})
+	// Which ones come first is known at the end only; all of them would be
+	// too many to keep.
+	r.samples[kind] = append(r.samples[kind], Sample{
+		Kind: kind, DB: key.db, Key: escape(key.key), Type: v.typ, Detail: v.detail,
+	})
+	if len(r.samples[kind]) >= 2*r.opts.Samples+1000 {
+		r.samples[kind] = r.firstSamples(kind)
 	}
 }
 

@@ -18,7 +18,8 @@ type Node interface {
 	// Pipeline sends the commands together, in order, with database db
 	// selected, and returns one reply for each: string (any bytes), int64,
 	// nil, []any, or an error that the server sent in reply to that command.
-	// The error it returns itself is that of a broken connection.
+	// The error it returns itself is that of a broken connection. A node may
+	// give ErrTooLarge in the place of a reply that it does not want to hold.
 	Pipeline(ctx context.Context, db int, commands [][]string) ([]any, error)
 }
 
@@ -49,7 +50,8 @@ func (s *Side) validate() error {
 // side is a Side with what was learnt about its servers.
 type side struct {
 	Side
-	caps []capabilities // of Nodes
+	caps []capabilities  // of Nodes
+	ours map[string]bool // keys of ours that were seen
 }
 
 // capabilities says which newer commands a server knows.
@@ -143,10 +145,10 @@ func (s *side) askOne(ctx context.Context, db int, key string, args ...string) (
 	return replies[0], nil
 }
 
-// askKeyed runs perKey commands for each key on the key's node, all nodes at
-// the same time, and returns the replies of each key together. An error reply
-// is an error.
-func (s *side) askKeyed(ctx context.Context, db int, keys []string, perKey func(node int, key string) [][]string) ([][]any, error) {
+// askKeyed runs the commands that perKey appends for each key on the key's
+// node, all nodes at the same time, and returns the replies of each key
+// together. An error reply is an error.
+func (s *side) askKeyed(ctx context.Context, db int, keys []string, perKey func(commands [][]string, node int, key string) [][]string) ([][]any, error) {
 	byNode := make([][]int, len(s.Nodes))
 	for i, key := range keys {
 		n := s.owner(key)
@@ -162,24 +164,24 @@ func (s *side) askKeyed(ctx context.Context, db int, keys []string, perKey func(
 			continue
 		}
 		group.Go(func() error {
-			var commands [][]string
-			counts := make([]int, len(indexes))
+			commands := make([][]string, 0, 2*len(indexes))
+			ends := make([]int, len(indexes))
 			for j, i := range indexes {
-				own := perKey(node, keys[i])
-				counts[j] = len(own)
-				commands = append(commands, own...)
+				commands = perKey(commands, node, keys[i])
+				ends[j] = len(commands)
 			}
 			replies, err := s.ask(ctx, node, db, commands)
 			if err != nil {
 				return err
 			}
 			for j, reply := range replies {
-				if refused, ok := reply.(error); ok {
+				if refused, ok := reply.(error); ok && !errors.Is(refused, ErrTooLarge) {
 					return s.refusal(node, commands[j][0], refused)
 				}
 			}
+			from := 0
 			for j, i := range indexes {
-				out[i], replies = replies[:counts[j]], replies[counts[j]:]
+				out[i], from = replies[from:ends[j]], ends[j]
 			}
 			return nil
 		})
@@ -199,6 +201,10 @@ func (s *side) refusal(node int, command string, err error) error {
 	}
 	return fmt.Errorf("verify: site %s: %s: %s: %w", s.Name, s.Nodes[node].Name(), command, err)
 }
+
+// ErrTooLarge stands for the reply to a DUMP that was not kept, because of its
+// size. The value is then read in ranges.
+var ErrTooLarge = errors.New("the reply is too large to be held")
 
 // errChanged says that a key changed while it was being read.
 var errChanged = errors.New("changed while it was being read")

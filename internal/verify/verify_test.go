@@ -30,12 +30,12 @@ func want(t *testing.T, r *Result, missing, extra, different, ttl int64) {
 	got := []int64{r.Missing, r.Extra, r.Different, r.TTLDiffers, r.Unsettled}
 	if fmt.Sprint(got) != fmt.Sprint([]int64{missing, extra, different, ttl, 0}) {
 		var text bytes.Buffer
-		if err := r.WriteText(&text); err != nil {
+		if err := WriteText(&text, r); err != nil {
 			t.Fatal(err)
 		}
 		t.Fatalf("missing, extra, different, ttl, unsettled = %v, want %d %d %d %d 0\n%s", got, missing, extra, different, ttl, &text)
 	}
-	if equal := missing+extra+different+ttl == 0 && r.Functions.equal(); r.Equal() != equal {
+	if equal := missing+extra+different+ttl == 0 && r.Functions.Equal(); r.Equal() != equal {
 		t.Errorf("Equal() = %v, want %v", r.Equal(), equal)
 	}
 	if r.EqualKeys != r.Compared-missing-different-ttl {

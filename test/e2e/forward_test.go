@@ -181,7 +181,7 @@ func (s *scene) compare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := result.WriteText(testWriter{t}); err != nil {
+	if err := verify.WriteText(testWriter{t}, result); err != nil {
 		t.Fatal(err)
 	}
 	if !result.Equal() || result.Compared == 0 {

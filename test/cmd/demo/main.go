@@ -142,7 +142,7 @@ func compare(ctx context.Context, w *harness.World, pair harness.Pair) error {
 	if err != nil {
 		return err
 	}
-	if err := result.WriteText(os.Stdout); err != nil {
+	if err := verify.WriteText(os.Stdout, result); err != nil {
 		return err
 	}
 	if !result.Equal() {

@@ -176,7 +176,7 @@ func (r runner) verify(ctx context.Context, scenario sites.Scenario) error {
 	if err != nil {
 		return err
 	}
-	if err := result.WriteText(os.Stdout); err != nil {
+	if err := verify.WriteText(os.Stdout, result); err != nil {
 		return err
 	}
 	if !result.Equal() {
