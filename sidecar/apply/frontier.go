@@ -50,44 +50,14 @@ func (t *Cluster) frontierKey(tag string) string {
 // loadFrontiers reads the generation and the frontiers of its parts, applies
 // them to the nodes of now, and returns the least of them.
 func (t *Cluster) loadFrontiers() (int64, error) {
-	f, err := fence.ReadHash(t.holder.c, wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard))
+	at, least, err := t.readFrontiers()
 	if err != nil {
 		return 0, err
 	}
-	if f[ckptGeneration] == "" { // written by the plugin: every node is there
-		offset, err := strconv.ParseInt(f[wire.CkptOffset], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("checkpoint at %s: offset: %w", t.holder.addr, err)
-		}
-		for _, n := range t.nodes {
-			n.frontier, n.behind = offset, nil
-		}
-		return offset, t.beginGeneration()
-	}
-	var g generation
-	if err := json.Unmarshal([]byte(f[ckptGeneration]), &g); err != nil {
-		return 0, fmt.Errorf("checkpoint at %s: generation: %w", t.holder.addr, err)
-	}
-	g.set = true
-	t.gen = g
-	var at [route.SlotCount]int64
-	var extra [route.SlotCount]int64
-	for i := range g.Parts {
-		if err := t.readPart(&g.Parts[i], &at, &extra); err != nil {
-			return 0, err
-		}
-	}
-	least := int64(-1)
-	for slot := range at {
-		at[slot] = max(at[slot], extra[slot])
-		if least < 0 || at[slot] < least {
-			least = at[slot]
-		}
-	}
-	same := len(g.Parts) == len(t.nodes)
+	same := len(t.gen.Parts) == len(t.nodes)
 	for _, n := range t.nodes {
-		n.place(&at)
-		part := g.partOf(n.slots)
+		n.place(at)
+		part := t.gen.partOf(n.slots)
 		if part == nil {
 			same = false
 			continue
@@ -100,6 +70,46 @@ func (t *Cluster) loadFrontiers() (int64, error) {
 		}
 	}
 	return least, nil
+}
+
+// readFrontiers reads the generation and how far each slot is, and returns the
+// least of them too. It writes nothing.
+func (t *Cluster) readFrontiers() (*[route.SlotCount]int64, int64, error) {
+	f, err := fence.ReadHash(t.holder.c, wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard))
+	if err != nil {
+		return nil, 0, err
+	}
+	var at, extra [route.SlotCount]int64
+	if f[ckptGeneration] == "" { // written by the plugin: every node is there
+		offset, err := strconv.ParseInt(f[wire.CkptOffset], 10, 64)
+		if err != nil {
+			return nil, 0, fmt.Errorf("checkpoint at %s: offset: %w", t.holder.addr, err)
+		}
+		for slot := range at {
+			at[slot] = offset
+		}
+		t.gen = generation{Number: t.gen.Number}
+		return &at, offset, nil
+	}
+	var g generation
+	if err := json.Unmarshal([]byte(f[ckptGeneration]), &g); err != nil {
+		return nil, 0, fmt.Errorf("checkpoint at %s: generation: %w", t.holder.addr, err)
+	}
+	g.set = true
+	t.gen = g
+	for i := range g.Parts {
+		if err := t.readPart(&g.Parts[i], &at, &extra); err != nil {
+			return nil, 0, err
+		}
+	}
+	least := int64(-1)
+	for slot := range at {
+		at[slot] = max(at[slot], extra[slot])
+		if least < 0 || at[slot] < least {
+			least = at[slot]
+		}
+	}
+	return &at, least, nil
 }
 
 func (g *generation) partOf(slots route.SlotSet) *genPart {

@@ -1,0 +1,107 @@
+// Package compare compares the two sides that a sync.toml names: it finds
+// their masters as a replicator does, reads both (internal/verify), and uses
+// the replicators' checkpoints to tell what differs from what is late.
+package compare
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/apply"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/config"
+)
+
+// Options of Run. The zero value compares everything.
+type Options struct {
+	Mode         wire.VerifyMode // default full
+	SampleKeys   int             // of each side, with mode sample
+	Rounds       int             // at most
+	TTLTolerance time.Duration
+	Samples      int    // keys named of every kind
+	Source       string // name of the source's site
+	Progress     func(wire.VerifyProgress)
+	Log          *slog.Logger
+}
+
+// Run compares. Nothing is written to either side.
+func Run(ctx context.Context, cfg *config.Config, opts Options) (*wire.VerifyResult, error) {
+	source, err := openSource(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer source.close()
+	target, err := openTarget(ctx, cfg, opts.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer target.close()
+
+	v := verify.Options{
+		Rounds: opts.Rounds, TTLTolerance: opts.TTLTolerance, Samples: opts.Samples, Progress: opts.Progress,
+	}
+	if opts.Mode == wire.VerifySample {
+		v.SampleKeys = opts.SampleKeys
+	}
+	p := positions{cfg: cfg, source: source, target: target}
+	v.Barrier = p.reached
+	// What was not written between these two looks was not written between
+	// the first key and the last.
+	before, err := source.writes()
+	if err != nil {
+		return nil, err
+	}
+	why, err := p.reached(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if why != "" {
+		// It would not be another answer a moment later.
+		v.Barrier = func(context.Context) (string, error) { return why, nil }
+	}
+	name := opts.Source
+	if name == "" {
+		name = "source"
+	}
+	result, err := verify.Run(ctx, source.side(name), target.side(siteName(cfg)), v)
+	if err != nil {
+		return nil, err
+	}
+	after, err := source.writes()
+	if err != nil {
+		return nil, err
+	}
+	result.Exact = why == "" && before == after
+	if why != "" {
+		result.Positions, result.PositionsWhy = false, why
+	}
+	return result, nil
+}
+
+func siteName(cfg *config.Config) string {
+	if cfg.Link == nil {
+		return "target"
+	}
+	return cfg.Link.Site
+}
+
+// targetOptions are those that a replicator would connect with.
+func targetOptions(cfg *config.Config, log *slog.Logger) apply.Options {
+	t := cfg.SyncFile.Target
+	o := apply.Options{
+		Addrs: cfg.TargetAddrs, Sentinels: t.Sentinels, MasterName: t.MasterName, Conn: cfg.Target, Sentinel: cfg.Sentinel, Log: log,
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Conn.DialTimeout = 5 * time.Second
+	return o
+}
+
+// errSlots says that the source is not whole.
+func errSlots(format string, args ...any) error {
+	return fmt.Errorf("the source cannot be compared: "+format, args...)
+}
