@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -151,5 +152,26 @@ func TestDeploymentIsRestricted(t *testing.T) {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the Deployment lacks %q:\n%s", want, text)
 		}
+	}
+}
+
+// TestJobIsOne: every field is one that the API server knows.
+func TestJobIsOne(t *testing.T) {
+	rendered, err := Job{Name: "n", Namespace: "s", Labels: map[string]string{"a": "b"}, Replicator: "r", Image: "i", Args: []string{"verify", "--x"}, DeadlineSeconds: 60}.Render()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.Marshal(rendered.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job batchv1.Job
+	if err := yaml.UnmarshalStrict(text, &job); err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	pod := job.Spec.Template.Spec
+	if *job.Spec.BackoffLimit != 0 || *job.Spec.ActiveDeadlineSeconds != 60 || job.Spec.TTLSecondsAfterFinished == nil || pod.RestartPolicy != "Never" ||
+		len(pod.Containers) != 1 || pod.Containers[0].Name != JobContainer || pod.Volumes[0].ConfigMap.Name != "r" || pod.Volumes[1].Secret.SecretName != "r" {
+		t.Errorf("the Job is %+v", job.Spec)
 	}
 }

@@ -147,6 +147,37 @@ func (d Deployment) Render() (*unstructured.Unstructured, error) {
 	}{d, resources, wire.DefaultMetricsPort, gracePeriod})
 }
 
+// Job compares both sides of a pair once. It mounts the ConfigMap and the
+// Secret of a replicator, so that it reaches both as that does.
+type Job struct {
+	Name             string
+	Namespace        string
+	Labels           map[string]string
+	Replicator       string // whose ConfigMap and Secret it uses
+	Image            string
+	ImagePullSecrets []string
+	NodeSelector     map[string]string
+	Resources        corev1.ResourceRequirements
+	Args             []string
+	DeadlineSeconds  int // after which Kubernetes ends it
+}
+
+// JobContainer is the name of its container.
+const JobContainer = "verify"
+
+// Render makes the object.
+func (j Job) Render() (*unstructured.Unstructured, error) {
+	resources, err := canonical(j.Resources)
+	if err != nil {
+		return nil, err
+	}
+	return render("job.yaml", struct {
+		Job
+		Resources any
+		Container string
+	}{j, resources, JobContainer})
+}
+
 // canonical leaves out what is empty, so that the object is as short as what
 // the API server gives back.
 func canonical(r corev1.ResourceRequirements) (any, error) {

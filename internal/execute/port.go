@@ -30,6 +30,7 @@ type ClusterReader interface {
 	ConfigMaps(ctx context.Context, namespace, selector string) ([]corev1.ConfigMap, error)
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	Pods(ctx context.Context, namespace, selector string) ([]corev1.Pod, error)
+	PodLog(ctx context.Context, namespace, pod, container string, lines int64, previous bool) (string, error)
 	PodProxyGet(ctx context.Context, namespace, pod string, port int, path string) ([]byte, error)
 	CanI(ctx context.Context, accesses []kube.Access) ([]bool, error)
 }

@@ -15,6 +15,10 @@ const (
 	LabelPair      = "redis-sync.io/pair"
 	LabelSite      = "redis-sync.io/site"
 	LabelShard     = "redis-sync.io/shard"
+	// LabelVerify names the pair on the Job of a verify, which lives for
+	// moments and is no object of the pair: plan and delete leave it alone.
+	LabelVerify = "redis-sync.io/verify"
+	LabelRun    = "redis-sync.io/run" // the operation's id
 
 	AppName   = "redis-sync"
 	ManagedBy = "kubectl-redis-sync"
@@ -67,6 +71,19 @@ func ShardLabels(pair, site string, shard int) map[string]string {
 	labels[LabelShard] = fmt.Sprint(shard)
 	return labels
 }
+
+// VerifyLabels are the labels of one run of verify and of its pod.
+func VerifyLabels(pair, run string) map[string]string {
+	return map[string]string{LabelName: AppName, LabelManagedBy: ManagedBy, LabelVerify: pair, LabelRun: run}
+}
+
+// VerifySelector selects the objects of one run of verify.
+func VerifySelector(pair, run string) string {
+	return LabelVerify + "=" + pair + "," + LabelRun + "=" + run
+}
+
+// VerifyName is the name of the Job of one run of verify.
+func VerifyName(pair, run string) string { return ServiceName(pair, "verify-"+run) }
 
 // Selector selects every object of ours of a pair.
 func Selector(pair string) string {

@@ -43,7 +43,7 @@ func plural(kind string) string {
 // listKind is the kind of a list; typed clients insist on it.
 func listKind(resource string) string {
 	for _, kind := range []string{
-		"Pod", "Service", "Secret", "ConfigMap", "Node", "Namespace", "Event", "StatefulSet", "Deployment", "EndpointSlice",
+		"Pod", "Service", "Secret", "ConfigMap", "Node", "Namespace", "Event", "StatefulSet", "Deployment", "EndpointSlice", "Job",
 	} {
 		if plural(kind) == resource {
 			return kind + "List"
@@ -130,6 +130,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.forward(w, r, t)
 	case t.sub == "exec":
 		s.exec(w, r, t)
+	case t.sub == "log":
+		s.log(w, t)
 	case t.sub == "proxy":
 		s.proxy(w, t)
 	case verb == "list":

@@ -37,6 +37,7 @@ type Server struct {
 	mu       sync.Mutex
 	objects  map[string]*unstructured.Unstructured // by path
 	denied   map[string]bool                       // "verb resource"
+	logs     map[string]string                     // of pods, by "namespace/pod"
 	version  int
 	Requests []string // "METHOD path?query" of every request that writes
 }
@@ -48,6 +49,7 @@ func New(t testing.TB) *Server {
 	s := &Server{
 		Forward: map[string]string{}, Proxy: map[string]string{},
 		objects: map[string]*unstructured.Unstructured{}, denied: map[string]bool{},
+		logs: map[string]string{},
 	}
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(s.http.Close)
@@ -115,6 +117,13 @@ func (s *Server) Deny(verb, resource string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.denied[verb+" "+resource] = true
+}
+
+// SetLog sets what the container of a pod has written.
+func (s *Server) SetLog(namespace, pod, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs[namespace+"/"+pod] = text
 }
 
 // Object gives a stored object by its path ("/api/v1/namespaces/n/secrets/x"),

@@ -140,3 +140,14 @@ func (s *Server) proxy(w http.ResponseWriter, t target) {
 	}
 	_, _ = io.WriteString(w, body)
 }
+
+func (s *Server) log(w http.ResponseWriter, t target) {
+	s.mu.Lock()
+	text, ok := s.logs[t.namespace+"/"+t.name]
+	s.mu.Unlock()
+	if !ok {
+		refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, "container is waiting to start: ContainerCreating")
+		return
+	}
+	_, _ = io.WriteString(w, text)
+}
