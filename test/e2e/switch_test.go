@@ -65,7 +65,7 @@ func (s *scene) equalAfter(t *testing.T, p harness.Pair, replicators int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := result.WriteText(testWriter{t}); err != nil {
+	if err := verify.WriteText(testWriter{t}, result); err != nil {
 		t.Fatal(err)
 	}
 	if !result.Equal() || result.Compared == 0 {
