@@ -89,7 +89,7 @@ func (w *watcher) look(ctx context.Context) {
 		}
 		w.r.seen.Store(&fence.Seen{Offset: offset, At: now})
 	}
-	if w.r.holding.Load() && w.r.applied.Load() >= w.last.offset {
+	if w.r.holding.Load() && w.r.applied.Load() >= w.last.offset || w.r.guarding.Load() && w.r.reached.Load() >= w.last.offset {
 		if sp := w.r.waker.Load(); sp != nil {
 			sp.Wake() // an idle stream has nothing else that would make it release
 		}
@@ -195,6 +195,14 @@ func (w *watcher) judge() {
 		w.samples = w.samples[1:]
 	}
 	now := time.Now()
+	behind, reached := false, w.r.reached.Load()
+	for _, s := range w.samples {
+		if s.offset > reached {
+			behind = now.Sub(s.at) > maxLag
+			break
+		}
+	}
+	w.r.behind.Store(behind)
 	var lag time.Duration
 	if len(w.samples) > 0 {
 		lag = now.Sub(w.samples[0].at)
@@ -202,8 +210,8 @@ func (w *watcher) judge() {
 	if !w.last.at.IsZero() && now.Sub(w.last.at) > 2*watchEvery+maxLag/2 {
 		lag = max(lag, now.Sub(w.last.at)) // nobody knows what the master has by now
 	}
-	if applied != w.applied || applied >= w.r.received.Load() {
-		w.applied, w.progress = applied, now
+	if reached != w.applied || reached >= w.r.received.Load() {
+		w.applied, w.progress = reached, now
 	}
 	w.r.st.Update(func(s *wire.Status) {
 		streaming := s.Phase == wire.PhaseStreaming || s.Phase == wire.PhaseCatchingUp

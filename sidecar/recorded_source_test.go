@@ -25,6 +25,7 @@ type recording struct {
 	at       int64 // offset of the snapshot
 	snapshot []byte
 	stream   []byte
+	server   string // address of the server that was recorded
 }
 
 // end is the offset after the stream.
@@ -58,7 +59,7 @@ func record(t *testing.T, src *testredis.Server, write func()) *recording {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(c)
-	rec := &recording{answers: map[string]string{}}
+	rec := &recording{answers: map[string]string{}, server: src.Addr}
 	line := func() string {
 		l, err := in.ReadString('\n')
 		if err != nil {
@@ -248,6 +249,9 @@ func (s *recordedSource) serve(c, key net.Conn) {
 			if strings.EqualFold(args[1], "ack") {
 				continue
 			}
+		case "pexpiretime": // the first command of a connection that asks for values
+			s.values(args, in, c)
+			return
 		case "psync":
 			s.mu.Lock()
 			n, script := s.asked, s.psync
@@ -263,6 +267,24 @@ func (s *recordedSource) serve(c, key net.Conn) {
 			return
 		}
 	}
+}
+
+// values lets the server that was recorded answer: nobody has written to it
+// since.
+func (s *recordedSource) values(first []string, in io.Reader, c net.Conn) {
+	up, err := net.Dial("tcp", s.rec.server)
+	if err != nil {
+		return
+	}
+	defer up.Close()
+	if _, err := fmt.Fprintf(up, "%s\r\n", strings.Join(first, " ")); err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(up, in) // ends with either side
+		_ = up.Close()
+	}()
+	_, _ = io.Copy(c, up)
 }
 
 // honest answers PSYNC as the recorded source would.

@@ -2,154 +2,232 @@ package sidecar
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/apply"
-	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
-// The target lets a key expire by its own clock. When the source has extended
-// the key's life in time, but the stream says so too late, the command finds
-// no key, and the value is gone. It is fetched from the source again, together
-// with the offset at which it was read, and written when the stream has come
-// to that offset: what the stream does to the key before then is part of the
-// value already, and is overwritten by it.
+// Some values cannot be had from the stream: of keys that a cluster target
+// cannot compute (a command over several slots), and of keys that the target
+// let expire before the stream could say that they live on. The writer calls
+// such keys pending (apply/pending.go). Here their values are fetched from the
+// server that the stream comes from, together with the offset at which they
+// were read, and written when the stream has come to that offset.
+//
+// The fetching runs beside the stream, which meanwhile leaves the keys out.
+// One round of keys is under way at a time, so that what waits is bounded.
 
-// fetched is a value as it was at an offset.
-type fetched struct {
-	apply.Missing
-	offset int64
-	rec    *rdb.Record // nil: the source has no such key at the offset
+const (
+	// fetchKeys is the number of keys of one round.
+	fetchKeys = 128
+	// fetchPause is the pause between rounds.
+	fetchPause = 2 * time.Millisecond
+	// fetchAgain is the pause before keys are asked for again of which the
+	// source could not say yet whether they are there.
+	fetchAgain = 50 * time.Millisecond
+	// fetchRefused is the pause after an error of the source.
+	fetchRefused = time.Second
+	// pendingLong is how long keys may be pending before a finding says so.
+	pendingLong = 10 * time.Second
+)
+
+const pendingFinding = "keys have been waiting for 10 s and more to be fetched from the source (stream.pendingKeys): appliedOffset stays at the command that needed them"
+
+// fetcher brings values from the source. Its methods are called by the
+// goroutine that applies the stream.
+type fetcher struct {
+	r    *Replicator
+	ctx  context.Context //nolint:containedctx // ends with the session
+	stop context.CancelFunc
+	sess *psync.Session
+	wake func()
+
+	want  chan []apply.Key
+	got   chan fetchRound
+	out   bool // a round was asked for and is not written yet
+	round *fetchRound
+	since time.Time // when keys began to be pending
+	told  string    // the finding that says why the source gives nothing
 }
 
-// fetchMissing asks the source for the keys that the target let expire.
-func (s *streaming) fetchMissing() error {
-	r := s.r
-	r.missing = append(r.missing, r.w.Missing()...)
-	if len(r.missing) == 0 {
+// fetchRound is a number of values as they were at one offset.
+type fetchRound struct {
+	offset int64
+	values []apply.Fetched
+	// unsure: of some keys the source does not know yet.
+	unsure bool
+	err    error
+}
+
+func (f *fetchRound) close() {
+	for i := range f.values {
+		if rec := f.values[i].Rec; rec != nil && rec.Big != nil {
+			rec.Big.Close()
+		}
+	}
+}
+
+func newFetcher(ctx context.Context, r *Replicator, sess *psync.Session, wake func()) *fetcher {
+	f := &fetcher{r: r, sess: sess, wake: wake}
+	f.ctx, f.stop = context.WithCancel(ctx)
+	return f
+}
+
+// close ends the fetching. What was not written stays pending.
+func (f *fetcher) close() {
+	f.stop()
+	f.tell(nil)
+	f.r.st.Update(func(s *wire.Status) { setFinding(s, pendingFinding, false) })
+	if f.round != nil {
+		f.round.close()
+	}
+	if f.want != nil {
+		close(f.want)
+		for late := range f.got {
+			late.close()
+		}
+	}
+}
+
+// next takes what has arrived and asks for more.
+func (f *fetcher) next() error {
+	if f.out && f.round == nil {
+		select {
+		case round := <-f.got:
+			f.tell(round.err)
+			var said *resp.ServerError
+			if round.err != nil && !errors.As(round.err, &said) {
+				return &SourceError{fmt.Errorf("fetching the value of a key: %w", round.err)}
+			}
+			f.round = &round
+		default:
+		}
+	}
+	keys := f.r.w.PendingCount()
+	f.report(keys)
+	if f.out || keys == 0 {
 		return nil
 	}
-	if s.fetch == nil {
-		c, err := dialFetch(s.ctx, s.sess, r.cfg.Source)
-		if err != nil {
-			return &SourceError{err}
-		}
-		s.fetch = c
+	if f.want == nil {
+		f.want, f.got = make(chan []apply.Key, 1), make(chan fetchRound, 1)
+		go f.run()
 	}
-	for len(r.missing) > 0 {
-		f, err := fetchKey(s.fetch, s.sess, r.missing[0])
-		if err != nil {
-			return &SourceError{fmt.Errorf("fetching a key that the target let expire: %w", err)}
-		}
-		s.pending = append(s.pending, f)
-		r.missing = r.missing[1:]
-	}
+	f.want <- f.r.w.Pending(fetchKeys)
+	f.out = true
 	return nil
 }
 
-func dialFetch(ctx context.Context, sess *psync.Session, o conn.Options) (*conn.Conn, error) {
-	c, err := conn.Dial(ctx, sess.Node.Addr, o)
+// tell shows why the source refuses to give values; they are asked for again,
+// and the stream goes on meanwhile.
+func (f *fetcher) tell(err error) {
+	text := ""
 	if err != nil {
-		return nil, err
+		text = fmt.Sprintf("values cannot be fetched from the source: %v", err)
 	}
-	if sess.Node.Cluster && sess.Node.Role == "slave" {
-		if _, err := c.Do("READONLY"); err != nil {
-			_ = c.Close()
-			return nil, err
+	if text == f.told {
+		return
+	}
+	f.r.st.Update(func(s *wire.Status) {
+		setFinding(s, f.told, false)
+		if text != "" {
+			setFinding(s, text, true)
 		}
+	})
+	if f.told = text; text != "" {
+		f.r.log.Warn("values cannot be fetched from the source", "error", err.Error())
 	}
-	return c, nil
 }
 
-// fetchKey reads a value and the offset at that moment, in one transaction.
-func fetchKey(c *conn.Conn, sess *psync.Session, m apply.Missing) (fetched, error) {
-	if !sess.Node.Cluster {
-		if _, err := c.Do("SELECT", strconv.Itoa(m.DB)); err != nil {
-			return fetched{}, err
-		}
+// report says when keys are pending for long.
+func (f *fetcher) report(keys int) {
+	switch {
+	case keys == 0 && f.since.IsZero():
+		return
+	case keys == 0:
+		f.since = time.Time{}
+		f.r.st.Update(func(s *wire.Status) { setFinding(s, pendingFinding, false) })
+	case f.since.IsZero():
+		f.since = time.Now()
+	case time.Since(f.since) > pendingLong:
+		f.r.st.Update(func(s *wire.Status) { setFinding(s, pendingFinding, true) })
 	}
-	if _, err := c.Do("MULTI"); err != nil {
-		return fetched{}, err
-	}
-	for _, cmd := range [][]string{{"DUMP", m.Key}, {"PTTL", m.Key}, {"TIME"}, {"INFO", "replication"}} {
-		if _, err := c.Do(cmd...); err != nil {
-			return fetched{}, err
-		}
-	}
-	exec, err := c.Do("EXEC")
-	if err != nil {
-		return fetched{}, err
-	}
-	if len(exec.Elems) != 4 || len(exec.Elems[2].Elems) != 2 {
-		return fetched{}, fmt.Errorf("%w: EXEC answered with %d replies", resp.ErrProtocol, len(exec.Elems))
-	}
-	info := conn.Fields(exec.Elems[3].Text)
-	if info["master_replid"] != sess.Pos.ReplID {
-		return fetched{}, errors.New("the source's history has changed")
-	}
-	f := fetched{Missing: m}
-	if f.offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64); err != nil {
-		return fetched{}, fmt.Errorf("INFO replication: %w", err)
-	}
-	payload := []byte(exec.Elems[0].Text)
-	if exec.Elems[0].Null {
-		return f, nil
-	}
-	if len(payload) < 11 {
-		return fetched{}, fmt.Errorf("%w: DUMP answered with %d bytes", resp.ErrProtocol, len(payload))
-	}
-	n := len(payload) - 10
-	f.rec = &rdb.Record{
-		Kind: rdb.KindKey, DB: m.DB, Key: []byte(m.Key), Type: payload[0], Value: payload[1:n], Idle: -1, Freq: -1,
-		Count: int64(binary.LittleEndian.Uint16(payload[n:])), // the payload's RDB version
-	}
-	if ttl := exec.Elems[1].Int; ttl >= 0 {
-		sec, errS := strconv.ParseInt(exec.Elems[2].Elems[0].Text, 10, 64)
-		usec, errU := strconv.ParseInt(exec.Elems[2].Elems[1].Text, 10, 64)
-		if err := errors.Join(errS, errU); err != nil {
-			return fetched{}, fmt.Errorf("TIME: %w", err)
-		}
-		f.rec.Expire = time.Unix(sec, usec*1000).UnixMilli() + ttl
-	}
-	return f, nil
 }
 
-// putFetched writes the fetched values whose offset the stream has reached.
+// run asks the source, until the session ends.
+func (f *fetcher) run() {
+	defer close(f.got)
+	src := &valueSource{sess: f.sess, options: f.r.cfg.Source, dir: f.r.dir}
+	defer src.close()
+	wait := time.Duration(0)
+	for keys := range f.want {
+		select {
+		case <-f.ctx.Done():
+		case <-time.After(wait):
+		}
+		round := src.fetch(f.ctx, keys)
+		switch wait = fetchPause; {
+		case round.err != nil:
+			src.close()
+			wait = fetchRefused
+		case round.unsure:
+			wait = fetchAgain
+		}
+		f.got <- round
+		f.wake()
+	}
+}
+
+// putFetched writes the values of a round, when the stream has come to their
+// offset. at is the offset of the next command; no transaction is open.
 func (s *streaming) putFetched(at int64) error {
-	if len(s.pending) == 0 || s.pending[0].offset > at {
+	f := s.fetch
+	if err := f.next(); err != nil {
+		return err
+	}
+	if f.round == nil || f.round.offset > at {
 		return nil
 	}
-	for len(s.pending) > 0 && s.pending[0].offset <= at {
-		f := s.pending[0]
-		s.pending = s.pending[1:]
-		if f.rec == nil || s.r.slots != nil && !s.r.slots.Has(route.Slot([]byte(f.Key))) {
-			continue
-		}
-		version := int(f.rec.Count)
-		o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, s.r.w.RDBVersion()), Replace: true}
-		if err := s.r.writeValue(s.ctx, f.rec, version, o); err != nil {
-			return err
-		}
-		s.r.log.Info("a key that the target let expire was fetched again", "database", f.DB)
+	if err := s.flush(true); err != nil {
+		return err
 	}
-	return s.r.w.Settle(s.ctx)
+	values := f.round.values[:0:0]
+	for _, v := range f.round.values {
+		v.Offset = f.round.offset
+		if s.r.slots != nil && !s.r.slots.Has(route.Slot([]byte(v.Name))) {
+			v.Foreign = true
+		}
+		if v.Rec != nil && !v.Foreign && s.r.held.late {
+			if err := s.r.hold(v.Rec, time.Now()); err != nil {
+				return err
+			}
+		}
+		values = append(values, v)
+	}
+	write := func(v apply.Fetched) error {
+		version := int(v.Rec.Count)
+		o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, s.r.w.RDBVersion()), Replace: true}
+		return s.r.writeValue(s.ctx, v.Rec, version, o)
+	}
+	if err := s.r.w.Put(s.ctx, values, write); err != nil {
+		return err
+	}
+	s.r.log.Debug("values were fetched from the source", "keys", len(values), "offset", f.round.offset)
+	f.done()
+	return s.flush(true)
 }
 
-// closeFetch gives what was not written to the next session.
-func (s *streaming) closeFetch() {
-	if s.fetch != nil {
-		_ = s.fetch.Close()
-	}
-	for _, f := range s.pending {
-		s.r.missing = append(s.r.missing, f.Missing)
-	}
-	s.pending = nil
+// done makes room for the next round.
+func (f *fetcher) done() {
+	f.round.close()
+	f.round, f.out = nil, false
 }
+
+// errHistory ends a session whose server has another history by now.
+var errHistory = errors.New("the source's history has changed")

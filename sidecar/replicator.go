@@ -66,11 +66,14 @@ type Replicator struct {
 	holding  atomic.Bool // deadlines are held back
 	held     deadlines
 	moved    atomic.Pointer[psync.SlotsMovingError]
-	unfenced wire.Phase      // to return to when the fence lets this epoch write
-	missing  []apply.Missing // keys to be fetched from the source again
-	copiedAt time.Time       // when the snapshot was written
-	full     bool            // the target is not a complete copy
-	why      string          // of the next full copy
+	unfenced wire.Phase // to return to when the fence lets this epoch write
+	copiedAt time.Time  // when the snapshot was written
+	guard    guard
+	reached  atomic.Int64 // applied, except for pending keys
+	behind   atomic.Bool  // for more than a moment, says the watcher
+	guarding atomic.Bool  // for the watcher
+	full     bool         // the target is not a complete copy
+	why      string       // of the next full copy
 }
 
 // New prepares a replicator; nothing is connected yet.
@@ -225,6 +228,7 @@ func (r *Replicator) startFrom(ck fence.Checkpoint) (pos psync.Position, establi
 		r.full = false
 		if ck.Held && r.held.list == nil {
 			r.held.unknown = true
+			r.held.late, r.held.noted = true, true
 		}
 		pos = ck.Pos
 		r.applied.Store(pos.Offset)

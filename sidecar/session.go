@@ -63,6 +63,7 @@ func (r *Replicator) serve(hard context.Context, sess *psync.Session, establishe
 	r.applied.Store(0)
 	if !sess.Full {
 		r.applied.Store(sess.Pos.Offset)
+		r.reached.Store(sess.Pos.Offset)
 	}
 	r.spool.Store(sp)
 	defer r.spool.Store(nil)

@@ -26,7 +26,6 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 	began := time.Now()
 	r.full = true
 	r.held.reset()
-	r.missing = nil
 	set, err := r.prepare(ctx, sess, established)
 	if err != nil {
 		return err
@@ -50,6 +49,7 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 		return err
 	}
 	r.copiedAt = time.Now()
+	r.held.late, r.held.noted = true, r.held.any()
 	sess.Pos = copied.pos
 	r.full, r.why = false, ""
 	r.setHeld(r.held.any())

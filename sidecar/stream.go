@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
-	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
@@ -56,13 +55,13 @@ type streaming struct {
 	w       *window.Window
 	db      int
 	start   int64 // window offset of the stream's first byte
+	at      int64 // source offset after the last command
 	base    int64 // source offset there
 	inMulti bool
 	txBytes int64
 	saved   int // database selected when the transaction began
 
-	fetch   *conn.Conn // to the source, for values
-	pending []fetched  // in the order of their offsets
+	fetch *fetcher
 
 	commands, bytes int64
 
@@ -74,9 +73,11 @@ type streaming struct {
 // source's side, nothing is in flight to the target afterwards: the next
 // session asks for what follows the position that is applied.
 func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.Window, in *input) error {
-	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset}
+	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset, at: sess.Pos.Offset}
 	s.fits = rewrite.For(sess.Node.Server(), r.w.Target().Type == "cluster", r.w.Servers()...)
-	defer s.closeFetch()
+	r.beginGuard(sess.Full)
+	s.fetch = newFetcher(ctx, r, sess, in.sp.Wake)
+	defer s.fetch.close()
 	err := s.consume(in)
 	in.dry = nil
 	if !errors.As(err, new(*SourceError)) {
@@ -88,8 +89,7 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 	if flushErr := r.w.Flush(ctx, true); flushErr != nil {
 		return flushErr
 	}
-	r.missing = append(r.missing, r.w.Missing()...)
-	r.applied.Store(r.w.Applied().Offset)
+	r.applied.Store(r.w.Prefix())
 	return err
 }
 
@@ -120,14 +120,17 @@ func (s *streaming) whenDry() error {
 	if s.inMulti {
 		return nil
 	}
-	if err := s.putFetched(s.r.w.Applied().Offset); err != nil {
+	if err := s.putFetched(s.at); err != nil {
 		return err
 	}
 	if err := s.lookAtTarget(); err != nil {
 		return err
 	}
-	if s.r.held.any() && s.r.caughtUp() {
-		return s.r.release(s.ctx)
+	if s.r.held.late && s.r.caughtUp() {
+		if s.r.held.any() {
+			return s.r.release(s.ctx)
+		}
+		s.r.held.late = false
 	}
 	return nil
 }
@@ -186,18 +189,25 @@ func (s *streaming) flush(wait bool) error {
 		return err
 	}
 	applied := s.r.w.Applied()
-	s.r.applied.Store(applied.Offset)
+	s.r.reached.Store(applied.Offset)
+	if err := s.r.watchGuard(); err != nil {
+		return err
+	}
+	prefix := s.r.w.Prefix()
+	s.r.applied.Store(prefix)
 	if wait {
 		received := s.r.received.Load()
 		s.r.st.Update(func(st *wire.Status) {
-			st.AppliedOffset = applied.Offset
+			st.AppliedOffset = prefix
+			st.Stream.PendingKeys = int64(s.r.w.PendingCount())
+			st.Delivery = s.r.w.Delivery()
 			st.Source.Offset, st.Source.ReplID = received, applied.ReplID
 			st.Stream.Commands += s.commands
 			st.Stream.Bytes += s.bytes
 		})
 		s.commands, s.bytes = 0, 0
 	}
-	return s.fetchMissing()
+	return s.fetch.next()
 }
 
 // position is the place after the command just read.
@@ -207,16 +217,12 @@ func (s *streaming) position() psync.Position {
 
 func (s *streaming) command(c *resp.Command) error {
 	s.bytes += int64(len(c.Raw))
-	if len(s.pending) > 0 && !s.inMulti {
-		if at := s.position().Offset - int64(len(c.Raw)); s.pending[0].offset <= at {
-			if err := s.flush(true); err != nil {
-				return err
-			}
-			if err := s.putFetched(at); err != nil {
-				return err
-			}
+	if s.fetch.out && !s.inMulti {
+		if err := s.putFetched(s.at); err != nil {
+			return err
 		}
 	}
+	s.at = s.position().Offset
 	switch class := route.ClassOf(c.Args[0]); class {
 	case route.ClassSelect:
 		return s.selectDB(c)
@@ -304,6 +310,9 @@ func (s *streaming) write(c *resp.Command) error {
 		return err
 	}
 	s.commands++
+	if err := s.r.holdStream(s.ctx, c, s.db); err != nil {
+		return err
+	}
 	if err := s.r.inherit(c, s.db); err != nil {
 		return err
 	}

@@ -70,6 +70,13 @@ func StagingPair(key string) (pair string, ok bool) {
 // writes to no others.
 func SlotsKey(pair string) string { return KeyPrefix + "{" + pair + "}:slots" }
 
+// PendingKey names the set of the keys whose values are still to be fetched
+// from the source, "<database>:<name>", on a target that is no cluster. On a
+// cluster there is one set per node, beside the node's frontier.
+func PendingKey(pair string, shard int) string {
+	return KeyPrefix + "{" + pair + "}:" + strconv.Itoa(shard) + ":pending"
+}
+
 // Fields of a checkpoint. A checkpoint under another epoch than the
 // replicator's own is void.
 const (

@@ -135,6 +135,7 @@ type StreamStatus struct {
 	Reconnects     int64 `json:"reconnects"`
 	SpoolBytes     int64 `json:"spoolBytes"`     // received, not yet taken by the applier
 	SpoolDiskBytes int64 `json:"spoolDiskBytes"` // the part of it on disk
+	PendingKeys    int64 `json:"pendingKeys"`    // their values are being fetched from the source
 }
 
 // ParseStatus reads the body of /status. Anything else that listens on the

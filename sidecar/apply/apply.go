@@ -87,12 +87,24 @@ type Writer interface {
 	Full() bool
 	// Flush sends the open batch; with wait it returns when the target has it.
 	Flush(ctx context.Context, wait bool) error
-	// Missing returns, once, the keys that a deadline was set on or taken from
-	// and that the target did not have: it let them expire before the stream
-	// could say that they live on.
-	Missing() []Missing
-	// Applied is the position up to which the target has everything.
+	// Pending returns up to limit of the keys whose values have to be fetched
+	// from the source (see pending.go); PendingCount is the number of all.
+	Pending(limit int) []Key
+	PendingCount() int
+	// Put writes fetched values, each by write. Nothing is in flight, no transaction of the
+	// source is open, and the stream has come to their offsets and not beyond
+	// the next command. A value that is older than what was left out is not
+	// written; its key stays pending.
+	Put(ctx context.Context, values []Fetched, write func(Fetched) error) error
+	// Guard makes every key that is not found in the target a pending one (see
+	// pending.go), until it is called off.
+	Guard(on bool)
+	// HoldBack notes that deadlines of the stream are held back from now on.
+	HoldBack(ctx context.Context) error
+	// Applied is the position up to which the target has everything, except
+	// for pending keys; Prefix is the offset up to which it has those too.
 	Applied() psync.Position
+	Prefix() int64
 
 	Close() error
 }
@@ -101,12 +113,6 @@ type Writer interface {
 // acknowledged (its own failover): the stream has to be read again from its
 // checkpoint, which Take returns.
 var ErrRewound = errors.New("the target lost acknowledged writes in a failover; reading again from its checkpoint")
-
-// Missing is a key that the target let expire too early.
-type Missing struct {
-	DB  int
-	Key string
-}
 
 // deadline reports whether a command sets or takes away the deadline of a
 // key: what EXPIRE, GETEX and PERSIST turn into in a stream.

@@ -42,11 +42,15 @@ type Cluster struct {
 	advanced  time.Time      // when the frontiers were last written
 	recorded  int64          // what they say
 	force     bool
-	missing   []Missing
 	saved     []batchMark
 	savedNow  psync.Position
 	inTx      bool // between Save and Pass or Rollback
 	keys      []int
+
+	pendingKeys
+	stale   []Key // pending keys read from the target, with the frontiers
+	writing int64 // end of the command being taken
+	scripts bool  // a script of the source was run as it is
 }
 
 // clusterNode is a master of the target.
@@ -82,8 +86,14 @@ func (t *Cluster) Target() wire.TargetStatus {
 	return s
 }
 
-// Delivery of a cluster target.
-func (t *Cluster) Delivery() wire.Delivery { return wire.ExactlyOnce }
+// Delivery of a cluster target. The frontier cannot move with a script of the
+// source (see run).
+func (t *Cluster) Delivery() wire.Delivery {
+	if t.scripts {
+		return wire.AtLeastOnce
+	}
+	return wire.ExactlyOnce
+}
 
 // RDBVersion is the least payload version of the nodes' own DUMP.
 func (t *Cluster) RDBVersion() int { return t.rdbVersion }
@@ -126,6 +136,10 @@ func (t *Cluster) Take(ctx context.Context) (fence.Checkpoint, error) {
 			t.o.Waiting(nil)
 			for _, n := range t.nodes {
 				n.chunk, n.sent, n.cur, n.prev = newChunk(), nil, &nodeBatch{}, nil
+			}
+			t.clear()
+			for _, k := range t.stale {
+				t.pend(k, ck.Pos.Offset-1, t.floor(k)) // the command was before it
 			}
 			return ck, nil
 		}
@@ -208,6 +222,7 @@ func (t *Cluster) takeNodes(nodes []*clusterNode, holder *clusterNode, writers, 
 			}
 		}
 	}
+	t.stale = nil
 	if ck.Usable() {
 		if ck.Pos.Offset, err = t.loadFrontiers(); err != nil {
 			return fence.Checkpoint{}, err

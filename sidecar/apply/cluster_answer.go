@@ -16,6 +16,7 @@ func (t *Cluster) answers(ctx context.Context) error {
 	var loose []looseCommand
 	var cause error
 	broken := false
+	known := len(t.m)
 	for _, n := range t.nodes {
 		if n.prev == nil {
 			continue
@@ -48,6 +49,9 @@ func (t *Cluster) answers(ctx context.Context) error {
 		}
 	}
 	t.committed = t.flushed
+	if len(t.m) > known {
+		t.divide() // what is open may have to be left out
+	}
 	return nil
 }
 
@@ -80,7 +84,7 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 		return nil, err
 	}
 	for _, i := range missing {
-		t.missing = append(t.missing, Missing{Key: b.take(i).key})
+		t.expired(b.take(i).key)
 	}
 	if failed == nil {
 		n.moved(b.cmds[0].slot, b.cmds[len(b.cmds)-1].mark)
@@ -175,7 +179,7 @@ func (t *Cluster) recover(ctx context.Context, cause error) ([]looseCommand, err
 			continue
 		}
 		for i, c := range n.prev.cmds {
-			if o := t.owner[c.slot]; !o.done(c.slot, c.end) {
+			if o := t.owner[c.slot]; c.kind == settled || !o.done(c.slot, c.end) {
 				loose = append(loose, n.prev.take(i))
 			}
 		}
@@ -216,7 +220,7 @@ func (t *Cluster) reconnect(ctx context.Context, cause error) error {
 }
 
 // divide puts the commands of the open batches to the nodes that have their
-// slots now.
+// slots now, and leaves out those on keys that have become pending.
 func (t *Cluster) divide() {
 	var all []looseCommand
 	for _, n := range t.nodes {
@@ -224,12 +228,12 @@ func (t *Cluster) divide() {
 		n.cur.reset()
 	}
 	sortLoose(all)
-	for _, c := range all {
+	for i := range t.saved {
+		t.saved[i].b = nil // what Save remembered is no place in a batch any more
+	}
+	for _, c := range t.screenLoose(all) {
 		b := t.owner[c.slot].cur
-		at := len(b.raw)
-		b.raw = append(b.raw, c.raw...)
-		c.from, c.body, c.to = at, at+c.body, at+c.to
-		b.cmds = append(b.cmds, c.nodeCommand)
+		b.put(c.nodeCommand, c.raw)
 		b.plain = false
 	}
 }

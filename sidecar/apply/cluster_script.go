@@ -9,17 +9,21 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 )
 
 // batchScript runs a batch and moves the frontier. It has no shebang, so keys
 // of any slot of the node may be touched (scripting compatibility since 7.0;
 // the only rule before). When a command fails, the frontier moves to the one
-// before it.
+// before it. A key that was to have a deadline and is not there is noted as
+// pending.
 //
-// ARGV: the field that is moved, then per command: number of arguments
-// (negative: a deadline is set or taken away), the offset after it, the
-// arguments. The answer is 0; or {"", indices of deadlines that found no
-// key...}; or the same beginning with {error, index of the failed command}.
+// KEYS: the frontier, the node's pending keys. ARGV: the field that is moved,
+// then per command: number of arguments (negative: a deadline is set or taken
+// away; with 10^9 more: it is left out, and its key noted, where there is no
+// such key), the offset after it, the arguments. The answer is 0; or {"",
+// indices of commands that found no key...}; or the same beginning with
+// {error, index of the failed command}.
 const batchScript = `local i,n,k,last=2,#ARGV,1,false
 local f=ARGV[1]
 local out={''}
@@ -28,8 +32,11 @@ while i<=n do
 local c=tonumber(ARGV[i])
 local d=c<0
 if d then c=-c end
-local r=redis.pcall(unpack(ARGV,i+2,i+1+c))
-if d and r==0 then out[#out+1]=k end
+local r=0
+local g=c>=1000000000
+if g then c=c-1000000000 end
+if g and redis.call('EXISTS',ARGV[i+3])==0 then d=true else r=redis.pcall(unpack(ARGV,i+2,i+1+c)) end
+if d and r==0 then redis.call('SADD',KEYS[2],ARGV[i+3]) out[#out+1]=k end
 if type(r)=='table' and r.err and r.err~='ERR no such key' then
 move()
 out[1]=r.err
@@ -50,31 +57,50 @@ const unpackLimit = 7000
 
 // script appends the EVAL of a batch.
 func (t *Cluster) script(dst []byte, n *clusterNode, b *nodeBatch) []byte {
-	args := 5
+	args := 0
 	for i := range b.cmds {
-		args += 2 + b.cmds[i].argc
+		args += b.cmds[i].scripted()
 	}
 	dst = t.scriptHead(dst, args, n, frontierOffset)
 	for i := range b.cmds {
-		dst = appendScripted(dst, &b.cmds[i], b.raw)
+		dst = t.appendScripted(dst, n, &b.cmds[i], b.raw)
 	}
 	return dst
 }
 
 func (t *Cluster) scriptHead(dst []byte, args int, n *clusterNode, field string) []byte {
 	dst = append(dst, '*')
-	dst = strconv.AppendInt(dst, int64(args), 10)
+	dst = strconv.AppendInt(dst, int64(6+args), 10)
 	dst = append(dst, "\r\n"...)
-	for _, a := range []string{"EVAL", batchScript, "1", t.frontierKey(n.tag), field} {
+	for _, a := range []string{"EVAL", batchScript, "2", t.frontierKey(n.tag), t.pendingKey(n.tag), field} {
 		dst = appendBulk(dst, a)
 	}
 	return dst
 }
 
-func appendScripted(dst []byte, c *nodeCommand, raw []byte) []byte {
+// scripted is the number of arguments that a command takes in a batch.
+func (c *nodeCommand) scripted() int {
+	if c.ours() {
+		return 2 + c.argc + 1
+	}
+	return 2 + c.argc
+}
+
+func (t *Cluster) appendScripted(dst []byte, n *clusterNode, c *nodeCommand, raw []byte) []byte {
+	if c.ours() {
+		dst = appendNumber(dst, int64(c.argc)+1)
+		dst = appendNumber(dst, c.mark)
+		name := len("$4\r\nSADD\r\n")
+		dst = append(dst, raw[c.body:c.body+name]...)
+		dst = appendBulk(dst, t.pendingKey(n.tag))
+		return append(dst, raw[c.body+name:c.to]...)
+	}
 	argc := int64(c.argc)
-	if c.deadline {
+	switch {
+	case c.deadline:
 		argc = -argc
+	case c.careful:
+		argc += 1e9
 	}
 	dst = appendNumber(dst, argc)
 	dst = appendNumber(dst, c.mark)
@@ -136,6 +162,7 @@ func deniedInScript(text string) bool {
 // wherever their slots are by now.
 func (t *Cluster) resolve(ctx context.Context, loose []looseCommand, cause error) error {
 	sortLoose(loose)
+	loose = t.whole(loose)
 	var b backoff
 	moved := -1 // the command for which the nodes were asked anew last
 	for i := 0; i < len(loose); {
@@ -185,7 +212,7 @@ func serverSaid(err error) bool {
 // is on the move, on the node that takes it over.
 func (t *Cluster) one(c *looseCommand) error {
 	n := t.owner[c.slot]
-	if n.done(c.slot, c.end) {
+	if c.kind != settled && n.done(c.slot, c.end) {
 		return nil
 	}
 	if n.c == nil {
@@ -212,7 +239,8 @@ func (t *Cluster) one(c *looseCommand) error {
 
 // run sends one command with its frontier over a connection to the node n.
 func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field string) error {
-	if c.direct {
+	if c.kind == direct {
+		t.scripts = t.scripts || !rewrite.Ours(parseArgs(c.raw)) // ours can be repeated
 		// The frontier cannot move with it: after a crash right here it is
 		// applied again.
 		if _, err := over.Write(c.raw); err != nil {
@@ -229,8 +257,8 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		_, err := over.Do("HSET", t.frontierKey(n.tag), field, strconv.FormatInt(c.mark, 10))
 		return err
 	}
-	out := t.scriptHead(nil, 5+2+c.argc, n, field)
-	out = appendScripted(out, &c.nodeCommand, c.raw)
+	out := t.scriptHead(nil, c.scripted(), n, field)
+	out = t.appendScripted(out, n, &c.nodeCommand, c.raw)
 	if _, err := over.Write(out); err != nil {
 		return err
 	}
@@ -252,7 +280,7 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		return err
 	}
 	if len(missing) > 0 {
-		t.missing = append(t.missing, Missing{Key: c.key})
+		t.expired(c.key)
 	}
 	if failed == nil {
 		return nil

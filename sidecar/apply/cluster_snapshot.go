@@ -31,6 +31,7 @@ func (t *Cluster) BeginSnapshot(ctx context.Context) error {
 	for _, n := range t.nodes {
 		n.chunk, n.sent = newChunk(), nil
 	}
+	t.clear()
 	if err := t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.FullFields(t.o.Identity)...)...); err != nil {
 		return err
 	}
@@ -398,6 +399,14 @@ func (t *Cluster) Released(ctx context.Context) error {
 		return err
 	}
 	return t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.HeldField(false)...)...)
+}
+
+// HoldBack notes that deadlines are held.
+func (t *Cluster) HoldBack(ctx context.Context) error {
+	if err := t.answers(ctx); err != nil { // those of batches in flight come first
+		return err
+	}
+	return t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.HeldField(true)...)...)
 }
 
 // Scan calls f with every key of every node.

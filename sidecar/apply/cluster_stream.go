@@ -32,8 +32,21 @@ type nodeCommand struct {
 	mark           int64  // the frontier when it has run: end, except for parts of a split command
 	key            string // only of loose commands
 	deadline       bool
-	direct         bool // a script of the source, which a script cannot run
+	careful        bool // see guarded
+	kind           commandKind
 }
+
+type commandKind uint8
+
+const (
+	forwarded commandKind = iota
+	direct                // a script of the source, which a script cannot run
+	part                  // of a command that is too wide for a script; not to be done twice
+	noted                 // SADD of pending keys; the set's name is put in when it is sent
+	settled               // SREM of keys that are not pending any more
+)
+
+func (c *nodeCommand) ours() bool { return c.kind == noted || c.kind == settled }
 
 // batchMark is the size of a batch at Save.
 type batchMark struct {
@@ -52,7 +65,8 @@ func (b *nodeBatch) reset() {
 // Resume says where the stream begins.
 func (t *Cluster) Resume(pos psync.Position) {
 	t.now, t.flushed, t.committed = pos, pos, pos
-	t.recorded, t.force, t.inTx = pos.Offset, true, false
+	t.recorded, t.force, t.inTx, t.writing = pos.Offset, true, false, pos.Offset
+	t.rewind(pos.Offset, t.floor)
 	for _, n := range t.nodes {
 		n.prev = nil
 		n.cur.reset()
@@ -66,17 +80,20 @@ func (t *Cluster) Save() {
 		t.saved = append(t.saved, batchMark{n.cur, len(n.cur.raw), len(n.cur.cmds), n.cur.plain})
 	}
 	t.savedNow, t.inTx = t.now, true
+	t.save()
 }
 
 // Rollback returns to what Save remembered.
 func (t *Cluster) Rollback() {
 	for _, m := range t.saved {
 		if m.b == nil {
-			continue // it was sent; its frontier tells what is not to be repeated
+			t.added = nil // so may be the names of keys that became pending
+			continue      // it was sent; its frontier tells what is not to be repeated
 		}
 		m.b.raw, m.b.cmds, m.b.plain = m.b.raw[:m.raw], m.b.cmds[:m.cmds], m.plain
 	}
 	t.now, t.inTx = t.savedNow, false
+	t.rollback()
 }
 
 // Pass notes a position after commands without data.
@@ -100,26 +117,11 @@ func (t *Cluster) Full() bool {
 	return false
 }
 
-// Missing returns the keys that were to have a deadline and are not there.
-func (t *Cluster) Missing() []Missing {
-	m := t.missing
-	t.missing = nil
-	return m
-}
-
 // Applied is the position up to which every node has everything.
 func (t *Cluster) Applied() psync.Position { return t.committed }
 
-// CrossSlotError says that a command of the source needs keys of several slots
-// of the target. Since 7.2 not even a script may do that on one node.
-type CrossSlotError struct {
-	Command string
-	Key     string
-}
-
-func (e *CrossSlotError) Error() string {
-	return fmt.Sprintf("%s of key %q needs keys in different slots of the target cluster; give its keys one hash tag on the source", e.Command, e.Key)
-}
+// Prefix is the offset up to which the target is a prefix of the history.
+func (t *Cluster) Prefix() int64 { return t.complete(t.committed.Offset) }
 
 // Write adds one command to the batch of the node that has its slot.
 func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.Position) error {
@@ -127,56 +129,75 @@ func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.
 		return &DataError{Command: string(c.Args[0]), DB: db, Err: errors.New("a Redis Cluster has database 0 only")}
 	}
 	// Whatever is flushed on the way there is flushed up to before it.
-	if err := t.write(ctx, c, t.now.Offset, end); err != nil {
+	t.writing = end.Offset
+	sent, err := t.write(ctx, c, t.now.Offset, end)
+	if err != nil {
 		return t.diverged(err)
 	}
-	t.now = end
+	if t.now = end; !sent && !t.inTx {
+		t.Pass(end)
+	}
 	return nil
 }
 
-func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end psync.Position) error {
+// write reports whether there is anything to be written.
+func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end psync.Position) (bool, error) {
 	if len(c.Args) > 1 && route.ClassOf(c.Args[0]) == route.ClassPublish {
-		return t.add(ctx, c.Raw, c.Args, route.Slot(c.Args[1]), end.Offset, end.Offset)
+		return true, t.add(ctx, c.Raw, c.Args, forwarded, route.Slot(c.Args[1]), end.Offset, end.Offset)
 	}
+	judged := t.screen(c.Args, 0, end.Offset)
 	var err error
 	if t.keys, err = route.Keys(t.keys[:0], c.Args); err != nil {
-		return err
+		return false, err
 	}
 	if len(t.keys) == 0 {
-		return &route.UnknownError{Name: string(c.Args[0])}
+		return false, &route.UnknownError{Name: string(c.Args[0])}
 	}
 	slot := route.Slot(c.Args[t.keys[0]])
-	one := true
+	one := !route.Outside(c.Args)
 	for _, k := range t.keys[1:] {
 		one = one && route.Slot(c.Args[k]) == slot
 	}
-	_, splittable := route.Splittable(c.Args[0])
-	switch parts := splitWide(c.Args); {
-	case one && parts != nil:
-		return t.addParts(ctx, parts, slot, start, end.Offset)
-	case len(c.Args) > unpackLimit && !splittable:
-		return &DataError{
-			Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]]),
-			Err: fmt.Errorf("%d arguments are more than can be applied exactly once to a cluster (%d)", len(c.Args), unpackLimit),
+	per, splittable := route.Splittable(c.Args[0])
+	wide := len(c.Args) > unpackLimit
+	switch {
+	case judged == leave:
+		return false, nil
+	case judged == entails:
+		return t.entail(ctx, c.Args, start, end.Offset)
+	case splittable && (!one || wide || judged == partly):
+		return true, t.addSplit(ctx, c.Args, per, start, end.Offset)
+	case !one && route.EqualFold(c.Args[0], "msetnx"):
+		c.Args[0] = []byte("MSET") // it took effect on the source, so it did set them all
+		return true, t.addSplit(ctx, c.Args, 2, start, end.Offset)
+	case !one:
+		return t.entail(ctx, c.Args, start, end.Offset)
+	case !wide:
+		kind := forwarded
+		if route.ClassOf(c.Args[0]) == route.ClassEval {
+			kind = direct
 		}
-	case one && len(c.Args) <= unpackLimit:
-		return t.add(ctx, c.Raw, c.Args, slot, end.Offset, end.Offset)
+		return true, t.add(ctx, c.Raw, c.Args, kind, slot, end.Offset, end.Offset)
 	}
-	if per, ok := route.Splittable(c.Args[0]); ok {
-		return t.addSplit(ctx, c.Args, per, start, end.Offset)
+	parts := splitWide(c.Args)
+	if parts == nil || t.guard || end.Offset <= t.owner[slot].frontier {
+		return t.entail(ctx, c.Args, start, end.Offset)
 	}
-	return &CrossSlotError{Command: string(c.Args[0]), Key: string(c.Args[t.keys[0]])}
+	return true, t.addParts(ctx, parts, slot, start, end.Offset)
 }
 
-// addSplit cuts a command into one per key. Of each node's parts only the
-// last moves the frontier: done in part, it is done again, which changes
-// nothing.
+// addSplit cuts a command into one per key and leaves out the pending ones. Of
+// each node's parts only the last moves the frontier: done in part, it is done
+// again, which changes nothing.
 func (t *Cluster) addSplit(ctx context.Context, args [][]byte, per int, start, end int64) error {
+	keys := make([]int, 0, len(t.keys))
 	last := map[*clusterNode]int{}
-	for i, k := range t.keys {
-		last[t.owner[route.Slot(args[k])]] = i
+	for _, k := range t.keys {
+		if t.m[Key{0, string(args[k])}] == nil {
+			last[t.owner[route.Slot(args[k])]] = len(keys)
+			keys = append(keys, k)
+		}
 	}
-	keys := append([]int(nil), t.keys...)
 	for i, k := range keys {
 		parts := append([][]byte{args[0]}, args[k:k+per]...)
 		slot := route.Slot(args[k])
@@ -184,20 +205,23 @@ func (t *Cluster) addSplit(ctx context.Context, args [][]byte, per int, start, e
 		if last[t.owner[slot]] == i {
 			mark = end
 		}
-		if err := t.add(ctx, appendArgs(nil, parts), parts, slot, end, mark); err != nil {
+		if err := t.add(ctx, appendArgs(nil, parts), parts, forwarded, slot, end, mark); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// addParts adds the parts of a command that is too wide for a script. They are
+// in one batch, so they are applied together or not at all; where they cannot
+// be, its key becomes pending (see whole).
 func (t *Cluster) addParts(ctx context.Context, parts [][][]byte, slot int, start, end int64) error {
 	for i, p := range parts {
 		mark := start
 		if i == len(parts)-1 {
 			mark = end
 		}
-		if err := t.add(ctx, appendArgs(nil, p), p, slot, end, mark); err != nil {
+		if err := t.add(ctx, appendArgs(nil, p), p, part, slot, end, mark); err != nil {
 			return err
 		}
 	}
@@ -213,36 +237,46 @@ func appendArgs(dst []byte, args [][]byte) []byte {
 }
 
 // add puts one command into the batch of its node, unless the node has it.
-func (t *Cluster) add(ctx context.Context, raw []byte, args [][]byte, slot int, end, mark int64) error {
+func (t *Cluster) add(ctx context.Context, raw []byte, args [][]byte, kind commandKind, slot int, end, mark int64) error {
 	n := t.owner[slot]
 	if n.done(slot, end) {
 		return nil
 	}
-	body := 0
-	for raw[body] != '\n' {
-		body++
-	}
-	direct := route.ClassOf(args[0]) == route.ClassEval
-	cmd := nodeCommand{body: body + 1, to: len(raw), argc: len(args), slot: slot, end: end, mark: mark, direct: direct}
-	if direct || end <= n.frontier {
+	cmd := framed(raw, len(args), kind, slot, end, mark)
+	cmd.careful = kind == forwarded && t.guard && guarded(args)
+	if kind == direct || end <= n.frontier {
 		// A slot that is behind its node catches up one command at a time,
 		// and a script of the source cannot run inside of ours.
 		if err := t.Flush(ctx, true); err != nil {
 			return err
 		}
-		return t.resolve(ctx, []looseCommand{newLoose(cmd, raw)}, nil)
+		return t.resolve(ctx, t.screenLoose([]looseCommand{newLoose(cmd, raw)}), nil)
 	}
 	b := n.cur
 	if len(b.cmds) == 0 {
 		b.reset()
 	}
+	cmd.deadline = deadline(args)
+	b.put(cmd, raw)
+	b.plain = b.plain && repeatable(args)
+	return nil
+}
+
+// framed describes a command that is in raw from its beginning.
+func framed(raw []byte, argc int, kind commandKind, slot int, end, mark int64) nodeCommand {
+	body := 0
+	for raw[body] != '\n' {
+		body++
+	}
+	return nodeCommand{body: body + 1, to: len(raw), argc: argc, kind: kind, slot: slot, end: end, mark: mark}
+}
+
+// put appends a command; cmd is as framed made it.
+func (b *nodeBatch) put(cmd nodeCommand, raw []byte) {
 	at := len(b.raw)
 	b.raw = append(b.raw, raw...)
 	cmd.from, cmd.body, cmd.to = at, at+cmd.body, at+cmd.to
 	b.cmds = append(b.cmds, cmd)
-	b.cmds[len(b.cmds)-1].deadline = deadline(args)
-	b.plain = b.plain && repeatable(args)
-	return nil
 }
 
 // repeatable reports whether a command may be applied again at any later time

@@ -41,10 +41,15 @@ const (
 	frontierSlot = "s"
 )
 
-func (t *Cluster) frontierKey(tag string) string {
+func (t *Cluster) frontierKey(tag string) string { return t.partKey(tag) + "frontier" }
+
+// pendingKey is the set of the names of the node's pending keys.
+func (t *Cluster) pendingKey(tag string) string { return t.partKey(tag) + "pending" }
+
+func (t *Cluster) partKey(tag string) string {
 	// A checkpoint that was carried to another epoch keeps its frontiers.
 	epoch := cmp.Or(t.gen.Epoch, t.o.Identity.Epoch)
-	return fmt.Sprintf("%s{%s}:%s:%d:%d:%d-%s:frontier", wire.KeyPrefix, tag, t.o.Identity.Pair, t.o.Identity.Shard, epoch, t.gen.Number, t.gen.Token)
+	return fmt.Sprintf("%s{%s}:%s:%d:%d:%d-%s:", wire.KeyPrefix, tag, t.o.Identity.Pair, t.o.Identity.Shard, epoch, t.gen.Number, t.gen.Token)
 }
 
 // loadFrontiers reads the generation and the frontiers of its parts, applies
@@ -99,6 +104,9 @@ func (t *Cluster) readFrontiers() (*[route.SlotCount]int64, int64, error) {
 	t.gen = g
 	for i := range g.Parts {
 		if err := t.readPart(&g.Parts[i], &at, &extra); err != nil {
+			return nil, 0, err
+		}
+		if err := t.readPending(&g.Parts[i]); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -211,6 +219,9 @@ func (t *Cluster) beginGeneration() error {
 	if err != nil {
 		return err
 	}
+	if err := t.carryPending(); err != nil {
+		return err
+	}
 	key := wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard)
 	if _, err := t.holder.c.Do("HSET", key, ckptGeneration, text); err != nil {
 		return err
@@ -261,6 +272,16 @@ func (n *clusterNode) moved(slot int, mark int64) {
 	case n.behind != nil:
 		n.behind[slot] = max(n.behind[slot], mark)
 	}
+}
+
+// floor is the offset up to which a key's slot takes no commands any more.
+func (t *Cluster) floor(k Key) int64 {
+	slot := route.Slot([]byte(k.Name))
+	n := t.owner[slot]
+	if off, ok := n.behind[slot]; ok {
+		return off
+	}
+	return n.frontier
 }
 
 // done reports whether a slot already has the command that ends at offset.

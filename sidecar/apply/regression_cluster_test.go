@@ -82,10 +82,10 @@ func again(t *testing.T, s *testredis.Server, w *Cluster) (*Cluster, psync.Posit
 	return w, ck.Pos
 }
 
-// TestWideCommandIsRefusedBeforeItRuns: a command with more arguments than a
-// script can hand on must not break the batch in which others ran already:
-// they would run once more after each restart.
-func TestWideCommandIsRefusedBeforeItRuns(t *testing.T) {
+// TestWideCommand: a command with more arguments than a script can hand on,
+// and that cannot be cut, makes its key pending; the commands before it in the
+// batch run once, and a restart still knows that the value is to be fetched.
+func TestWideCommand(t *testing.T) {
 	t.Parallel()
 	s, w := oneNode(t)
 	ctx := t.Context()
@@ -94,24 +94,62 @@ func TestWideCommandIsRefusedBeforeItRuns(t *testing.T) {
 		args = append(args, strconv.Itoa(i), "m"+strconv.Itoa(i))
 	}
 	write(t, w, 150, "INCR", "{t}n")
-	err := w.Write(ctx, command(t, args...), 0, at(200))
-	if err == nil {
-		err = w.Flush(ctx, true)
+	write(t, w, 200, args...)
+	write(t, w, 220, "ZREM", "{t}z", "m1") // part of the value that will be fetched
+	must(t, w.Flush(ctx, true))
+	if got := w.Prefix(); got != 150 {
+		t.Errorf("the target is said to be a prefix up to %d, want 150", got)
 	}
-	var refused *DataError
-	if !errors.As(err, &refused) || refused.Command != "ZADD" || refused.Key != "{t}z" {
-		t.Errorf("the wide command ended with %v, want a refusal that names it", err)
-	}
-	// Stopping there at each restart would help nobody: a full copy follows.
 	next := NewCluster(w.o)
 	ck, err := next.Take(ctx)
 	must(t, err)
 	defer func() { _ = next.Close() }()
-	if ck.Usable() {
-		t.Errorf("a restart would come to the same command: %+v", ck)
+	if got := next.Pending(10); !ck.Usable() || len(got) != 1 || got[0].Name != "{t}z" {
+		t.Errorf("after a restart at %+v %v are pending", ck, got)
 	}
-	if n := s.Do(t, "GET", "{t}n"); n != nil && n != "1" {
-		t.Errorf("the command before it ran %v times", n)
+	wantValue(t, s, "{t}n", "1")
+	next.Resume(ck.Pos)
+	old := Fetched{Key: Key{Name: "{t}z"}, Offset: 190}
+	must(t, next.Put(ctx, []Fetched{old}, nil))
+	if next.PendingCount() != 1 {
+		t.Error("a value that is older than the command was taken")
+	}
+}
+
+// TestWideCommandInPieces: a wide command that can be cut is applied as a
+// whole, or its key becomes pending; its parts are not done one by one.
+func TestWideCommandInPieces(t *testing.T) {
+	t.Parallel()
+	var s *testredis.Server
+	s, w := oneNode(t, func(o *Options) {
+		o.Waiting = func(err error) {
+			if err != nil && strings.Contains(err.Error(), "OOM") {
+				s.Do(t, "CONFIG", "SET", "maxmemory", "0")
+			}
+		}
+	})
+	ctx := t.Context()
+	args := []string{"RPUSH", "{t}l"}
+	for i := range 20000 {
+		args = append(args, strconv.Itoa(i))
+	}
+	write(t, w, 150, "INCR", "{t}n")
+	write(t, w, 200, args...)
+	must(t, w.Flush(ctx, true))
+	if n := s.Do(t, "LLEN", "{t}l"); n != int64(20000) || w.PendingCount() != 0 {
+		t.Errorf("the list has %v elements, %d keys are pending", n, w.PendingCount())
+	}
+	s.Do(t, "CONFIG", "SET", "maxmemory", "1") // the batch is refused and done one by one
+	write(t, w, 300, args...)
+	write(t, w, 310, "RPOP", "{t}l")
+	write(t, w, 320, "INCR", "{t}n")
+	must(t, w.Flush(ctx, true))
+	if got := w.Pending(10); len(got) != 1 || got[0].Name != "{t}l" {
+		t.Errorf("%v are pending", got)
+	}
+	wantValue(t, s, "{t}n", "2")
+	if got := w.Prefix(); got > 300 {
+		t.Errorf("the target is said to be a prefix up to %d", got)
 	}
 }
 

@@ -29,27 +29,61 @@ func (t *Cluster) WriteAll(ctx context.Context, commands []rewrite.Command, db i
 	}
 	slots := make([]int, len(commands))
 	last := map[*clusterNode]int{}
+	start := t.now.Offset
 	for i, args := range commands {
 		keys, err := route.Keys(nil, args)
 		if err != nil {
 			return t.diverged(err)
 		}
 		if len(keys) != 1 || db != 0 || len(args) > unpackLimit {
-			return t.diverged(&CrossSlotError{Command: string(args[0]), Key: string(args[1])})
+			return t.entailAll(ctx, commands, end)
 		}
-		slots[i] = route.Slot(args[keys[0]])
-		last[t.owner[slots[i]]] = i
+		slots[i] = -1
+		switch t.screen(args, 0, end.Offset) {
+		case leave, partly:
+		case entails:
+			return t.entailAll(ctx, commands, end)
+		case pass:
+			slots[i] = route.Slot(args[keys[0]])
+			last[t.owner[slots[i]]] = i
+		}
 	}
-	start := t.now.Offset
+	t.writing = end.Offset
 	for i, args := range commands {
+		if slots[i] < 0 {
+			continue // part of a value that will be fetched
+		}
 		mark := start
 		if last[t.owner[slots[i]]] == i {
 			mark = end.Offset
 		}
-		if err := t.add(ctx, appendArgs(nil, args), args, slots[i], end.Offset, mark); err != nil {
+		if err := t.add(ctx, appendArgs(nil, args), args, forwarded, slots[i], end.Offset, mark); err != nil {
 			return t.diverged(err)
 		}
 	}
-	t.now = end
+	if t.now = end; len(last) == 0 && !t.inTx {
+		t.Pass(end)
+	}
+	return nil
+}
+
+// entailAll makes what the commands write pending.
+func (t *Cluster) entailAll(ctx context.Context, commands []rewrite.Command, end psync.Position) error {
+	var all []Key
+	for _, args := range commands {
+		keys, err := t.written(args, 0)
+		if err != nil {
+			return t.diverged(err)
+		}
+		all = append(all, keys...)
+	}
+	t.writing = end.Offset
+	sent, err := t.entailKeys(ctx, all, t.now.Offset, end.Offset)
+	if err != nil {
+		return t.diverged(err)
+	}
+	if t.now = end; !sent && !t.inTx {
+		t.Pass(end)
+	}
 	return nil
 }

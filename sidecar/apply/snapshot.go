@@ -43,6 +43,7 @@ func (k *chunk) reset() { k.buf, k.n, k.db, k.resent = k.buf[:0], 0, -1, false }
 // BeginSnapshot marks the target as incomplete.
 func (s *Standalone) BeginSnapshot(ctx context.Context) error {
 	s.resetSnapshot()
+	s.clear()
 	if err := s.simple(ctx, append([]string{"HSET", wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)}, fence.FullFields(s.o.Identity)...)...); err != nil {
 		return err
 	}
@@ -273,6 +274,9 @@ func (s *Standalone) EndSnapshot(ctx context.Context, pos psync.Position, held b
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
+	if err := s.simple(ctx, "UNLINK", s.pendingKey()); err != nil { // of the copy before
+		return err
+	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
 	if err := s.simple(ctx, append([]string{"HSET", key}, append(fence.Fields(s.o.Identity, pos, s.o.Seen()), fence.HeldField(held)...)...)...); err != nil {
 		return err
@@ -314,6 +318,17 @@ func (s *Standalone) Released(ctx context.Context) error {
 	}
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
 	return s.simple(ctx, append([]string{"HSET", key}, fence.HeldField(false)...)...)
+}
+
+// HoldBack notes that deadlines are held.
+func (s *Standalone) HoldBack(ctx context.Context) error {
+	if s.prev != nil { // its answer comes first
+		if err := s.await(ctx); err != nil {
+			return err
+		}
+	}
+	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
+	return s.simple(ctx, append([]string{"HSET", key}, fence.HeldField(true)...)...)
 }
 
 // Scan calls f with every key of every database of the target.

@@ -36,7 +36,8 @@ type Standalone struct {
 	// Stream: the batch being filled, and the one whose EXEC was sent.
 	cur, prev *batch
 	free      []*batch // used batches, to be filled again
-	missing   []Missing
+	pendingKeys
+	inTx      bool // between Save and Pass or Rollback
 	committed psync.Position
 	passed    psync.Position // read, and nothing before it is outstanding
 	lastCkpt  time.Time
@@ -78,7 +79,10 @@ func (s *Standalone) Take(ctx context.Context) (fence.Checkpoint, error) {
 			s.prev = nil
 			s.trusted = s.runID
 			s.committed = ck.Pos
-			return ck, nil
+			s.clear()
+			if err = s.loadPending(ck.Pos.Offset); err == nil {
+				return ck, nil
+			}
 		}
 		if err := s.retry(ctx, &b, err); err != nil {
 			return fence.Checkpoint{}, err

@@ -32,8 +32,9 @@ type batch struct {
 
 // watched is the index of a command in its batch, and its key.
 type watched struct {
-	index int
-	Missing
+	index   int
+	careful bool // the answer absent says so
+	Key
 }
 
 // savepoint is a batch before a transaction of the source began.
@@ -65,7 +66,8 @@ func (s *Standalone) Resume(pos psync.Position) {
 	s.prev = nil
 	s.cur.reset()
 	s.cur.end = pos
-	s.force = true
+	s.force, s.inTx = true, false
+	s.rewind(pos.Offset, nil)
 }
 
 func (s *Standalone) newBatch() *batch {
@@ -81,6 +83,8 @@ func (s *Standalone) newBatch() *batch {
 func (s *Standalone) Save() {
 	b := s.cur
 	b.saved = savepoint{len(b.buf), b.n, b.db, len(b.deadlines), b.end, b.data}
+	s.inTx = true
+	s.save()
 }
 
 // Rollback returns to what Save remembered.
@@ -88,29 +92,57 @@ func (s *Standalone) Rollback() {
 	b := s.cur
 	b.buf, b.n, b.db, b.end, b.data = b.buf[:b.saved.size], b.saved.n, b.saved.db, b.saved.end, b.saved.data
 	b.deadlines = b.deadlines[:b.saved.deadlines]
+	s.inTx = false
+	s.rollback()
 }
 
 // Write adds one command to the open batch.
 func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync.Position) error {
-	b := s.cur
+	switch s.screen(c.Args, db, end.Offset) {
+	case leave:
+		s.skip(end)
+		return nil
+	case entails:
+		return s.entail(c.Args, db, end)
+	case partly:
+		s.cur.append(db, s.without(c.Args, db))
+	case pass:
+		careful := s.guard && guarded(c.Args)
+		switch {
+		case careful && len(c.Args) > unpackLimit:
+			return s.entail(c.Args, db, end)
+		case careful:
+			s.watch(guardScript, c.Args, db)
+		case deadline(c.Args):
+			s.watch(deadlineScript, c.Args, db)
+		default:
+			s.cur.append(db, c.Raw)
+		}
+	}
+	s.cur.data = true
+	s.cur.end = end
+	return nil
+}
+
+// use selects a database for the next command.
+func (b *batch) use(db int) {
 	if b.db != db {
 		b.buf = resp.AppendCommand(b.buf, "SELECT", strconv.Itoa(db))
 		b.db = db
 		b.n++
 	}
-	if deadline(c.Args) {
-		b.deadlines = append(b.deadlines, watched{b.n, Missing{db, string(c.Args[1])}})
-	}
-	b.buf = append(b.buf, c.Raw...)
+}
+
+// append adds one command.
+func (b *batch) append(db int, raw []byte) {
+	b.use(db)
+	b.buf = append(b.buf, raw...)
 	b.n++
-	b.data = true
-	b.end = end
-	return nil
 }
 
 // Pass notes a position after commands without data.
 func (s *Standalone) Pass(end psync.Position) {
-	s.cur.end = end
+	s.cur.end, s.inTx = end, false
 	if !s.cur.data && s.prev == nil {
 		s.passed = end
 	}
@@ -121,15 +153,11 @@ func (s *Standalone) Full() bool {
 	return len(s.cur.buf) >= BatchBytes || s.cur.n >= s.o.BatchCount
 }
 
-// Missing returns the keys that were to have a deadline and are not there.
-func (s *Standalone) Missing() []Missing {
-	m := s.missing
-	s.missing = nil
-	return m
-}
-
 // Applied is the position up to which the target has everything.
 func (s *Standalone) Applied() psync.Position { return s.passed }
+
+// Prefix is the offset up to which the target is a prefix of the history.
+func (s *Standalone) Prefix() int64 { return s.complete(s.passed.Offset) }
 
 // Flush sends the open batch. Its EXEC is sent only when the batch before it
 // has been applied: a batch that fails must not be overtaken.
@@ -221,9 +249,7 @@ func (s *Standalone) await(ctx context.Context) error {
 		case !ck.Usable() || ck.Pos.ReplID != s.committed.ReplID && ck.Pos.ReplID != b.end.ReplID || ck.Pos.Offset < b.start:
 			return ErrRewound
 		case ck.Pos.Offset == b.end.Offset: // it was applied, the answer got lost
-			for _, d := range b.deadlines {
-				s.missing = append(s.missing, d.Missing)
-			}
+			err = s.loadPending(max(b.end.Offset, s.cur.end.Offset))
 		case ck.Pos.Offset == b.start:
 			if _, err = s.c.Write(b.buf); err == nil {
 				err = s.readBatch(b)
@@ -331,8 +357,8 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 			if err != nil {
 				return nil, -1, &resp.ReadError{Err: err}
 			}
-			if r.Kind == ':' && r.Int == 0 {
-				s.missing = append(s.missing, watch[0].Missing)
+			if r.Kind == ':' && r.Int == 0 && !watch[0].careful || r.Kind == '+' && r.Text == absent {
+				s.pend(watch[0].Key, b.start, max(b.end.Offset, s.cur.end.Offset))
 			}
 			if err := r.Err(); err != nil && execErr == nil && !harmless(err, nil) {
 				execErr, first = err, i

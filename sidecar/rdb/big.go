@@ -29,6 +29,22 @@ func (b *BigValue) write(p []byte) error {
 
 func (b *BigValue) close() { _ = b.f.Close() }
 
+// Close frees the file.
+func (b *BigValue) Close() { b.close() }
+
+// NewBig begins a value of a type that does not come from a scanner. Its
+// bytes, without the type and the footer, are given to Write.
+func NewBig(dir string, typ byte) (*BigValue, error) {
+	f, err := unnamedFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &BigValue{f: f, crc: CRC64(0, []byte{typ})}, nil
+}
+
+// Write appends to the value.
+func (b *BigValue) Write(p []byte) (int, error) { return len(p), b.write(p) }
+
 // Size is the number of bytes of the value.
 func (b *BigValue) Size() int64 { return b.size }
 
@@ -41,11 +57,11 @@ func (s *Scanner) SpillTo(dir string) {
 // spill takes a part of the value being read.
 func (s *Scanner) spill(p []byte) error {
 	if s.big == nil {
-		f, err := unnamedFile(s.dir)
+		b, err := NewBig(s.dir, s.typ)
 		if err != nil {
 			return err
 		}
-		s.big = &BigValue{f: f, crc: CRC64(0, []byte{s.typ})}
+		s.big = b
 	}
 	return s.big.write(p)
 }

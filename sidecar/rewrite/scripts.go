@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"bytes"
 	"strconv"
 )
 
@@ -12,6 +13,11 @@ const ErrorCode = "NOTREWRITTEN"
 func eval(script string, keys ...[]byte) Command {
 	c := Command{[]byte("EVAL"), []byte(script), strconv.AppendInt(nil, int64(len(keys)), 10)}
 	return append(c, keys...)
+}
+
+// Ours reports whether a command is EVAL of one of the scripts below.
+func Ours(args Command) bool {
+	return len(args) > 1 && bytes.HasPrefix(args[1], []byte(scriptHead))
 }
 
 // The scripts run on servers before 7.0 only. They replicate effects, since

@@ -116,6 +116,7 @@ var metrics = []metric{
 	counter("reconnects_total", "times the source connection was made again", func(s *wire.Status) float64 { return float64(s.Stream.Reconnects) }),
 	gauge("spool_bytes", "bytes received and not taken by the applier", func(s *wire.Status) float64 { return float64(s.Stream.SpoolBytes) }),
 	gauge("spool_disk_bytes", "the part of the spool that is on disk", func(s *wire.Status) float64 { return float64(s.Stream.SpoolDiskBytes) }),
+	gauge("pending_keys", "keys whose values are being fetched from the source", func(s *wire.Status) float64 { return float64(s.Stream.PendingKeys) }),
 	counter("target_evicted_keys_total", "keys that the target dropped for want of memory since this replicator first connected to it", func(s *wire.Status) float64 { return float64(s.TargetKeys.Evicted) }),
 	counter("target_expired_keys_total", "keys that the target let expire since this replicator first connected to it", func(s *wire.Status) float64 { return float64(s.TargetKeys.Expired) }),
 	gauge("error", "1 while something keeps the replicator from writing", func(s *wire.Status) float64 { return flag(s.Error != "") }),

@@ -19,11 +19,10 @@
 //	SOAK_DIR       folder of the logs (default: a new one under the system's)
 //	SOAK_RACE      anything: the replicator is built with the race detector
 //
-// Left out on purpose: commands of several slots that cannot be cut into one
-// per key, towards a cluster target (they stop a shard); several databases
-// where one end is a cluster; SIGKILL of a standalone source, which keeps
-// nothing over it. Keys named near:* have deadlines of a few seconds;
-// differences in them are printed and counted, and do not fail the test.
+// Left out on purpose: several databases where one end is a cluster; SIGKILL
+// of a standalone source, which keeps nothing over it. Keys named near:* have
+// deadlines of a few seconds; differences in them are printed and counted,
+// and do not fail the test.
 //
 // The seed fixes what writers and disturbers decide, each in its own order;
 // how their steps interleave is up to the machine.

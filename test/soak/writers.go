@@ -24,12 +24,11 @@ const (
 type allowed struct {
 	databases  int
 	crossSlot  bool // several keys of different slots in one command, which the source must take
-	splitOnly  bool // ... and only if a cluster target can be given them one by one
 	sourceFree bool // the source is no cluster: transactions over several slots
 }
 
 func (p topology) allows() allowed {
-	a := allowed{databases: 1, crossSlot: p.source != cluster, sourceFree: p.source != cluster, splitOnly: p.target == cluster}
+	a := allowed{databases: 1, crossSlot: p.source != cluster, sourceFree: p.source != cluster}
 	if p.source != cluster && p.target != cluster {
 		a.databases = databases
 	}
@@ -179,19 +178,23 @@ func tag(k, name string) string { return "{" + k + "}" + name }
 func (g *generator) several(k, v string) (string, []command) {
 	a, b := tag(k, "a"), tag(k, "b")
 	if g.allowed.crossSlot {
-		switch g.rnd.IntN(4) {
+		switch g.rnd.IntN(10) {
 		case 0:
 			return a, []command{{"MSET", "m:" + k, v, "m:" + v[:1], v, "m:2" + k, v}}
 		case 1:
 			return a, []command{{"DEL", "m:" + k, "v:" + k, "a:" + k}}
 		case 2:
-			if !g.allowed.splitOnly {
-				return a, []command{{"SET", "r:" + k, v}, {"RENAME", "r:" + k, "r2:" + v[:1]}}
-			}
+			return a, []command{{"SET", "r:" + k, v}, {"RENAME", "r:" + k, "r2:" + v[:1]}, {"APPEND", "r2:" + v[:1], "+"}}
 		case 3:
-			if !g.allowed.splitOnly {
-				return a, []command{{"LMOVE", "l:" + k, "l:" + v[:1], "LEFT", "RIGHT"}}
-			}
+			return a, []command{{"LMOVE", "l:" + k, "l:" + v[:1], "LEFT", "RIGHT"}}
+		case 4:
+			return a, []command{{"SADD", "t:" + k, v}, {"SMOVE", "t:" + k, "t:" + v[:1], v}}
+		case 5:
+			return a, []command{{"SUNIONSTORE", "u:" + v[:1], "t:" + k, "t:" + v[:1]}, {"SPOP", "u:" + v[:1]}}
+		case 6:
+			return a, []command{{"COPY", "n:" + k, "n:" + v[:1], "REPLACE"}, {"INCR", "n:" + v[:1]}}
+		case 7:
+			return a, []command{{"MSETNX", "x1:" + v, v, "x2:" + v, v}, {"RENAME", "x1:" + v, tag(k, "x")}, {"RENAME", tag(k, "x"), tag(k, "y")}, {"DEL", "x2:" + v}}
 		}
 	}
 	switch g.rnd.IntN(7) {

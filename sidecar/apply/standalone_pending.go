@@ -1,0 +1,135 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+)
+
+// pendingKey is the set of the pending keys' names, "<database>:<name>".
+func (s *Standalone) pendingKey() string {
+	return wire.PendingKey(s.o.Identity.Pair, s.o.Identity.Shard)
+}
+
+func (k Key) member() string { return strconv.Itoa(k.DB) + ":" + k.Name }
+
+// loadPending reads the names in the target. offset: the values must not be
+// older.
+func (s *Standalone) loadPending(offset int64) error {
+	r, err := s.c.Do("SMEMBERS", s.pendingKey())
+	if err != nil {
+		return err
+	}
+	for _, e := range r.Elems {
+		db, name, ok := strings.Cut(e.Text, ":")
+		n, err := strconv.Atoi(db)
+		if !ok || err != nil {
+			return fmt.Errorf("the pending keys at %s: a member names no database", s.c.Addr)
+		}
+		s.pend(Key{n, name}, offset-1, offset) // the command was before it
+	}
+	return nil
+}
+
+// deadlineScript sets or takes away a deadline and notes the key when it is
+// not there, in the transaction that passes the command.
+// KEYS: the key, the set of names. ARGV: the name's member, the command.
+const deadlineScript = `local r=redis.call(unpack(ARGV,2))
+if r==0 then redis.call('SELECT',0) redis.call('SADD',KEYS[2],ARGV[1]) end
+return r`
+
+// guardScript leaves a command out and notes its key when the key is not
+// there. KEYS and ARGV as above.
+const guardScript = `if redis.call('EXISTS',KEYS[1])==0 then
+redis.call('SELECT',0) redis.call('SADD',KEYS[2],ARGV[1])
+return {ok='` + absent + `'} end
+return redis.call(unpack(ARGV,2))`
+
+const absent = "ABSENT"
+
+// watch adds a command of one key inside a script that looks whether the key
+// is there.
+func (s *Standalone) watch(script string, args [][]byte, db int) {
+	k := Key{db, string(args[1])}
+	words := []string{"EVAL", script, "2", k.Name, s.pendingKey(), k.member()}
+	for _, a := range args {
+		words = append(words, string(a))
+	}
+	s.cur.use(db)
+	s.cur.deadlines = append(s.cur.deadlines, watched{s.cur.n, script == guardScript, k})
+	s.cur.buf = resp.AppendCommand(s.cur.buf, words...)
+	s.cur.n++
+}
+
+// skip leaves a command out.
+func (s *Standalone) skip(end psync.Position) {
+	if s.inTx {
+		s.cur.end = end
+		return
+	}
+	s.Pass(end)
+}
+
+// entail makes the keys that a command writes pending.
+func (s *Standalone) entail(args [][]byte, db int, end psync.Position) error {
+	keys, err := s.written(args, db)
+	if err != nil {
+		return err
+	}
+	noted := false
+	for _, k := range keys {
+		if s.m[k] == nil {
+			s.cur.append(0, resp.AppendCommand(nil, "SADD", s.pendingKey(), k.member()))
+			s.cur.data, noted = true, true
+		}
+		s.pendInTx(k, s.cur.end.Offset, end.Offset)
+	}
+	if !noted {
+		s.skip(end)
+	}
+	s.cur.end = end
+	return nil
+}
+
+// Put writes fetched values.
+func (s *Standalone) Put(ctx context.Context, values []Fetched, write func(Fetched) error) error {
+	put := values[:0:0]
+	for _, v := range values {
+		if !s.current(v.Key, v.Offset) {
+			continue
+		}
+		put = append(put, v)
+		var err error
+		switch {
+		case v.Foreign:
+		case v.Rec == nil:
+			err = s.Delete(ctx, v.DB, [][]byte{[]byte(v.Name)})
+		default:
+			err = write(v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := s.Settle(ctx); err != nil {
+		return err
+	}
+	// The names go with the checkpoint: before it the stream would be read
+	// again from a place that the values are ahead of.
+	for _, v := range put {
+		s.cur.append(0, resp.AppendCommand(nil, "SREM", s.pendingKey(), v.member()))
+		s.cur.data = true
+	}
+	if err := s.Flush(ctx, true); err != nil {
+		return err
+	}
+	for _, v := range put {
+		delete(s.m, v.Key)
+	}
+	return nil
+}
