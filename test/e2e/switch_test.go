@@ -190,6 +190,8 @@ func killed(t *testing.T, s *scene) {
 		t.Error("between closing and opening nobody is to take writes")
 	}
 	s.plugin(t, 3, s.pair.Later("apply", "--yes")...)
+	s.plugin(t, 11, s.pair.Later("cancel", "--yes")...) // the dead command holds the lock
+	s.plugin(t, 0, s.pair.Later("unlock", "--yes")...)
 	s.plugin(t, 0, s.pair.Later("cancel", "--yes")...)
 	if !takesWrites(t, s.source) || takesWrites(t, s.target) {
 		t.Error("after the cancel only the old primary is to take writes")
@@ -197,7 +199,17 @@ func killed(t *testing.T, s *scene) {
 	equalNow(t, s)
 
 	s.plugin(t, gone, s.pair.Later("failover", "--yes", "--max-lag", "1m", "--hook", killer(t, "after-open"))...)
-	s.plugin(t, 3, s.pair.Later("cancel", "--yes")...)
+	// Without unlock, the next command takes the lock over after a while.
+	s.eventually(t, 2*time.Minute, "the lock of the dead command is taken over", func() bool {
+		r, err := s.world.Plugin(t.Context(), s.pair.Later("cancel", "--yes")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Code != 11 && r.Code != 3 {
+			t.Fatalf("cancel after the opening: %s", r)
+		}
+		return r.Code == 3
+	})
 	resumed := s.switches(t, 0, "resume", "--yes")
 	if resumed.Phase != "RecoverInSync" || resumed.FullCopies != 0 {
 		t.Errorf("resume reached %+v", resumed)
