@@ -72,6 +72,7 @@ func TestProtectedStandby(t *testing.T) {
 				}
 			}
 			stop()
+			r.waitEqualOffsets(t, src)
 			s := r.waitInSync(t)
 			compare(t, contents(t, src), contents(t, nodes...))
 			if s.FullSync.Count != 1 {
