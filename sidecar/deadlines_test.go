@@ -100,10 +100,7 @@ func TestDeadlineWhileAway(t *testing.T) {
 			for i := range 20 {
 				src.Do(t, "RPUSH", "l"+strconv.Itoa(i), "d")
 			}
-			testredis.Eventually(t, 10*time.Second, "the last writes", func() bool {
-				s := r.Status().Get()
-				return s.InSync && s.AppliedOffset == s.Source.MasterOffset
-			})
+			r.waitEqualOffsets(t, src)
 			compare(t, contents(t, src), contents(t, dst.masters...))
 			if s := r.Status().Get(); s.FullSync.Count != 0 {
 				t.Errorf("%d full copies", s.FullSync.Count)
