@@ -133,10 +133,7 @@ func TestWrittenAfterItsTime(t *testing.T) {
 				}
 				src.Do(t, "SET", "s"+n, "v", "PX", ms)
 			}
-			testredis.Eventually(t, 10*time.Second, "the keys to come", func() bool {
-				s := r.Status().Get()
-				return s.InSync && s.AppliedOffset == s.Source.MasterOffset
-			})
+			r.waitEqualOffsets(t, src)
 			r.finish(t)
 			for i := range 10 {
 				n := strconv.Itoa(i)
@@ -158,19 +155,13 @@ func TestWrittenAfterItsTime(t *testing.T) {
 				return len(contents(t, dst.masters...)) == 0
 			})
 			r = start(t, l)
-			testredis.Eventually(t, 60*time.Second, "the keys to come back", func() bool {
-				s := r.Status().Get()
-				return s.InSync && s.AppliedOffset == s.Source.MasterOffset && s.Stream.PendingKeys == 0
-			})
+			r.waitEqualOffsets(t, src)
 			// From here on new keys are nothing to wonder about.
 			for i := range 10 {
 				src.Do(t, "RPUSH", "l"+strconv.Itoa(i), "d")
 				src.Do(t, "HSET", "later"+strconv.Itoa(i), "a", "1")
 			}
-			testredis.Eventually(t, 30*time.Second, "the last writes", func() bool {
-				s := r.Status().Get()
-				return s.InSync && s.AppliedOffset == s.Source.MasterOffset
-			})
+			r.waitEqualOffsets(t, src)
 			compare(t, contents(t, src), contents(t, dst.masters...))
 			if s := r.Status().Get(); s.FullSync.Count != 0 {
 				t.Errorf("%d full copies", s.FullSync.Count)

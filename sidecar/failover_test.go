@@ -129,10 +129,7 @@ func TestClusterTargetFailover(t *testing.T) {
 	dst.Masters()[2].Kill()
 	<-done
 	writeSome(t, src, rnd, 500)
-	testredis.Eventually(t, 60*time.Second, "to be in sync again", func() bool {
-		s := r.Status().Get()
-		return s.InSync && s.AppliedOffset == s.Source.MasterOffset
-	})
+	r.waitEqualOffsets(t, src)
 	compare(t, contents(t, src), contents(t, dst.Masters()[0], dst.Masters()[1], dst.Replicas(2)[0]))
 	if s := r.Status().Get(); s.FullSync.Count != 1 {
 		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
@@ -156,10 +153,7 @@ func TestClusterTargetReshard(t *testing.T) {
 	go func() { defer close(done); writeSome(t, src, rnd, 6000) }()
 	moveSlots(t, dst, dst.Masters()[0], dst.Masters()[1], 400)
 	<-done
-	testredis.Eventually(t, 60*time.Second, "to be in sync again", func() bool {
-		s := r.Status().Get()
-		return s.InSync && s.AppliedOffset == s.Source.MasterOffset
-	})
+	r.waitEqualOffsets(t, src)
 	compare(t, contents(t, src), contents(t, dst.Masters()...))
 	if s := r.Status().Get(); s.FullSync.Count != 1 {
 		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
@@ -171,5 +165,6 @@ func TestClusterTargetReshard(t *testing.T) {
 	if s := r.waitInSync(t); s.FullSync.Count != 0 {
 		t.Errorf("a restart copied everything: %s", s.FullSync.Reason)
 	}
+	r.waitEqualOffsets(t, src)
 	compare(t, contents(t, src), contents(t, dst.Masters()...))
 }

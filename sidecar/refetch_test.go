@@ -73,15 +73,7 @@ func TestCrossSlot(t *testing.T) {
 					r = start(t, l)
 				}
 			}
-			testredis.Eventually(t, 90*time.Second, "everything to be applied", func() bool {
-				select {
-				case err := <-r.done:
-					t.Fatalf("the replicator ended: %v", err)
-				default:
-				}
-				s := r.Status().Get()
-				return s.InSync && s.AppliedOffset == s.Source.MasterOffset && s.Stream.PendingKeys == 0
-			})
+			r.waitEqualOffsets(t, src)
 			compare(t, contents(t, src), contents(t, dst.masters...))
 			for _, m := range dst.masters {
 				if left := m.Do(t, "KEYS", "redis-sync:*:pending").([]any); len(left) > 0 {
@@ -153,10 +145,8 @@ func TestPendingOutlivesTheProcess(t *testing.T) {
 				}
 			}
 			src.Do(t, "ACL", "SETUSER", "default", "+dump")
-			testredis.Eventually(t, 60*time.Second, "the values to be fetched", func() bool {
-				s = r.Status().Get()
-				return s.InSync && s.AppliedOffset == s.Source.MasterOffset && s.Stream.PendingKeys == 0
-			})
+			r.waitEqualOffsets(t, src)
+			s = r.Status().Get()
 			compare(t, contents(t, src), contents(t, dst.masters...))
 			if s.FullSync.Count != 0 || len(s.Findings) > 0 {
 				t.Errorf("%d full copies, findings %q", s.FullSync.Count, s.Findings)

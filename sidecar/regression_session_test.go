@@ -52,6 +52,7 @@ func TestSnapshotOver10s(t *testing.T) {
 		t.Fatalf("the snapshot took %v; nothing is shown", took)
 	}
 	wantOneSession(t, r.waitInSync(t))
+	r.waitEqualOffsets(t, src)
 	compare(t, contents(t, src), contents(t, dst))
 	r.finish(t)
 }
@@ -100,6 +101,7 @@ func TestConditionalDeadline(t *testing.T) {
 		t.Fatal("the copy is already done; nothing is shown")
 	}
 	r.waitInSync(t)
+	r.waitEqualOffsets(t, src)
 	compare(t, contents(t, src), contents(t, dst))
 	// A condition that is not met looks like a key that is gone, and that one
 	// is fetched again: right too, but not when the source is.
@@ -164,6 +166,7 @@ func TestFrozenMaster(t *testing.T) {
 	})
 	a.Signal(t, syscall.SIGCONT)
 	wantOneSession(t, r.waitInSync(t))
+	r.waitEqualOffsets(t, a)
 	compare(t, contents(t, a), contents(t, dst))
 	r.finish(t)
 }

@@ -26,7 +26,7 @@ func (r *running) waitEqualOffsets(t *testing.T, src *testredis.Server) {
 		default:
 		}
 		s := r.Status().Get()
-		return s.Complete && s.Error == "" && strconv.FormatInt(s.AppliedOffset, 10) == infoField(t, src, "master_repl_offset")
+		return s.InSync && s.Complete && s.Error == "" && s.Stream.PendingKeys == 0 && strconv.FormatInt(s.AppliedOffset, 10) == infoField(t, src, "master_repl_offset")
 	})
 }
 
