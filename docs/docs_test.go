@@ -164,7 +164,7 @@ func TestRBACTable(t *testing.T) {
 }
 
 // rbacVerbs are the columns, in the order in which a user meets the verbs.
-var rbacVerbs = []string{"discover", "plan", "apply", "status", "pause", "start", "failover", "failback", "recover", "cancel", "resume", "delete"}
+var rbacVerbs = []string{"discover", "plan", "apply", "status", "verify", "pause", "start", "failover", "failback", "recover", "cancel", "resume", "delete"}
 
 func rbacTable(t *testing.T) string {
 	t.Helper()

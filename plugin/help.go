@@ -14,6 +14,7 @@ var exitTexts = map[int]string{
 	2:   "there are changes (only with --detailed-exitcode)",
 	3:   "refused by a safety check, nothing done",
 	4:   "timed out, state as reported",
+	5:   "the sides differ",
 	6:   "stopped in the middle, run again to go on",
 	10:  "no such pair or instance",
 	11:  "another operation changed the pair meanwhile",

@@ -41,6 +41,7 @@ func TestEndToEnd(t *testing.T) {
 		{"a second plan has no changes", secondPlan},
 		{"status", statusShows},
 		{"both sides hold the same", equalNow},
+		{"verify finds one changed field", verifyFinds},
 		{"the standby takes no writes of applications", standbyProtected},
 		{"failover of a source shard with stale labels", sourceFailover},
 		{"failover of the target", targetFailover},
