@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,10 +20,7 @@ func verifyFinds(t *testing.T, s *scene) {
 	s.onTarget(t, func() bool { return s.doOnTarget(t, "HGET", key, "b") == "2" })
 
 	s.verify(t, "--mode", "sample", "--sample", "500")
-	// A protected standby takes no writes of applications; its administrator
-	// can still make it.
-	s.doOnTarget(t, "ACL", "SETUSER", "default", "+hset")
-	s.doOnTarget(t, "HSET", key, "b", "other")
+	s.doProtected(t, "hset", "HSET", key, "b", "other")
 	r := s.plugin(t, 5, s.pair.Later("verify", "-o", "json")...)
 	var result wire.VerifyResult
 	if err := json.Unmarshal([]byte(r.Stdout), &result); err != nil {
@@ -36,8 +34,7 @@ func verifyFinds(t *testing.T, s *scene) {
 		t.Errorf("one field was changed at the target; verify found %d different, %d missing, %d extra, %d of another TTL, positions %v (%s), samples %+v",
 			result.Different, result.Missing, result.Extra, result.TTLDiffers, result.Positions, result.PositionsWhy, result.Samples)
 	}
-	s.doOnTarget(t, "HSET", key, "b", "2")
-	s.doOnTarget(t, "ACL", "SETUSER", "default", "-hset")
+	s.doProtected(t, "hset", "HSET", key, "b", "2")
 
 	if _, err := s.writers.Stop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -92,6 +89,11 @@ func (s *scene) onSource(t *testing.T, args ...any) {
 // doOnTarget runs a command on the target's master.
 func (s *scene) doOnTarget(t *testing.T, args ...any) string {
 	t.Helper()
+	return fmt.Sprint(s.replyOfTarget(t, args...))
+}
+
+func (s *scene) replyOfTarget(t *testing.T, args ...any) any {
+	t.Helper()
 	masters, err := s.target.Masters(t.Context())
 	if err != nil || len(masters) == 0 {
 		t.Fatalf("no master of the target: %v", err)
@@ -100,7 +102,40 @@ func (s *scene) doOnTarget(t *testing.T, args ...any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(reply)
+	return reply
+}
+
+// doProtected writes to a protected standby, which takes no writes of
+// applications, as its administrator can: the rules of the default user are
+// afterwards word for word what they were.
+func (s *scene) doProtected(t *testing.T, name string, args ...any) {
+	t.Helper()
+	before := s.defaultUser(t)
+	s.doOnTarget(t, "ACL", "SETUSER", "default", "+"+name)
+	s.doOnTarget(t, args...)
+	restore := []any{"ACL", "SETUSER", "default"}
+	for _, rule := range strings.Fields(before) {
+		if rule[0] == '+' || rule[0] == '-' { // the list begins with +@all or -@all, which forgets the rest
+			restore = append(restore, rule)
+		}
+	}
+	s.doOnTarget(t, restore...)
+	if after := s.defaultUser(t); after != before {
+		t.Fatal("the rules of the default user are not as they were")
+	}
+}
+
+// defaultUser gives the rules of the default user as ACL LIST words them; they
+// hold hashes of passwords.
+func (s *scene) defaultUser(t *testing.T) string {
+	t.Helper()
+	for _, line := range s.replyOfTarget(t, "ACL", "LIST").([]any) {
+		if rules, ok := strings.CutPrefix(fmt.Sprint(line), "user default "); ok {
+			return rules
+		}
+	}
+	t.Fatal("ACL LIST has no default user")
+	return ""
 }
 
 // onTarget waits for something to be so there.
