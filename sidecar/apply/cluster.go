@@ -35,6 +35,7 @@ type Cluster struct {
 	owner       [route.SlotCount]*clusterNode
 	holder      *clusterNode
 	gen         generation
+	spare       []*chunk // used in a snapshot, to be filled again
 
 	now       psync.Position // of the last command taken
 	flushed   psync.Position // everything before it is in batches that were sent
@@ -57,6 +58,7 @@ type Cluster struct {
 type clusterNode struct {
 	id, addr, runID string
 	slots           route.SlotSet
+	replicas        int // that CLUSTER NODES lists, in whatever state
 	server          rewrite.Server
 	c               *conn.Conn
 
@@ -292,6 +294,12 @@ func (o *Options) askNodes(ctx context.Context, addr string) (masters []*cluster
 		return nil, nil, err
 	}
 	covered := 0
+	copies := map[string]int{}
+	for i := range list {
+		if list[i].Is("slave") {
+			copies[list[i].Master]++
+		}
+	}
 	for i := range list {
 		n := &list[i]
 		switch {
@@ -300,7 +308,7 @@ func (o *Options) askNodes(ctx context.Context, addr string) (masters []*cluster
 			replicas = append(replicas, n.Addr)
 		case n.Slots.Count() > 0:
 			covered += n.Slots.Count()
-			masters = append(masters, &clusterNode{id: n.ID, addr: n.Addr, slots: n.Slots})
+			masters = append(masters, &clusterNode{id: n.ID, addr: n.Addr, slots: n.Slots, replicas: copies[n.ID]})
 		}
 	}
 	if covered != route.SlotCount {

@@ -21,6 +21,27 @@ func newChunk() *chunk {
 	return k
 }
 
+// emptyChunk is one that was used before, if there is any.
+func (t *Cluster) emptyChunk() *chunk {
+	n := len(t.spare)
+	if n == 0 {
+		return newChunk()
+	}
+	k := t.spare[n-1]
+	t.spare = t.spare[:n-1]
+	return k
+}
+
+// reuse keeps the room of a chunk that is answered, unless a large value has
+// made it too large.
+func (t *Cluster) reuse(k *chunk) {
+	if cap(k.buf) > 4*BatchBytes || len(t.spare) > inflight*len(t.nodes) {
+		return
+	}
+	k.reset()
+	t.spare = append(t.spare, k)
+}
+
 // mainKey is the key of the checkpoint.
 func (t *Cluster) mainKey() string {
 	return wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard)
@@ -182,7 +203,7 @@ func (t *Cluster) sendChunk(id string) error {
 		}
 		n.sent = append(n.sent, n.chunk)
 		k := n.chunk
-		n.chunk = newChunk()
+		n.chunk = t.emptyChunk()
 		if _, err := n.c.Write(k.buf); err != nil {
 			return err
 		}
@@ -222,12 +243,12 @@ func (t *Cluster) answerChunk(n *clusterNode) error {
 		}
 	}
 	n.sent = n.sent[:copy(n.sent, n.sent[1:])]
-	if first == nil {
-		return nil
+	if first != nil {
+		if err := t.putBack(n, k, failed); err != nil {
+			return err
+		}
 	}
-	if err := t.putBack(n, k, failed); err != nil {
-		return err
-	}
+	t.reuse(k)
 	return first
 }
 
@@ -378,7 +399,7 @@ func (t *Cluster) EndSnapshot(ctx context.Context, pos psync.Position, held bool
 		return err
 	}
 	t.Resume(pos)
-	t.force = false
+	t.force, t.spare = false, nil
 	return nil
 }
 
