@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
@@ -141,7 +142,7 @@ func (u *run) step(ctx context.Context, step Step) error {
 // save writes the lines that wait with the next one: the end of a step and the
 // beginning of the next are one write.
 func (u *run) save(ctx context.Context, line string) error {
-	lines := append(u.lines, line)
+	lines := slices.Concat(u.lines, []string{line})
 	u.lines = nil
 	return u.hands.Save(context.WithoutCancel(ctx), u.record, u.record.Body.Switch.From, lines...)
 }

@@ -29,16 +29,15 @@ type sim struct {
 }
 
 type simSite struct {
-	name                string
-	up, redis, apps     bool // API server, Redis, applications that try to write
-	protectable         bool
-	closed, protected   bool
-	fence               int64
-	log                 []string
-	ckpt                simCheckpoint // of the link that writes here
-	record              *pair.Record  // as stored
-	version             int           // of the stored record
-	lostLock, stoleLock int
+	name              string
+	up, redis, apps   bool // API server, Redis, applications that try to write
+	protectable       bool
+	closed, protected bool
+	fence             int64
+	log               []string
+	ckpt              simCheckpoint // of the link that writes here
+	record            *pair.Record  // as stored
+	version           int           // of the stored record
 }
 
 type simCheckpoint struct {
@@ -487,8 +486,12 @@ func (s *sim) state() string {
 			on   bool
 			text string
 		}{
-			{!t.up, "API server silent"}, {!t.redis, "Redis silent"}, {t.closed, "closed"}, {t.protected, "protected"},
-			{t.writable(), "writable"}, {t.record.Body.Sites[name].Invalidated, "invalidated"},
+			{!t.up, "API server silent"},
+			{!t.redis, "Redis silent"},
+			{t.closed, "closed"},
+			{t.protected, "protected"},
+			{t.writable(), "writable"},
+			{t.record.Body.Sites[name].Invalidated, "invalidated"},
 		} {
 			if flag.on {
 				b.WriteString(", " + flag.text)

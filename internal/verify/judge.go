@@ -159,10 +159,11 @@ func (j *judge) comparePayloads(ctx context.Context, q *question, indexes []int)
 			case a[k] != b[k] || a[k] == tooLarge:
 				unequal = append(unequal, i)
 			default:
-				known := false
-				if v.typ, known = payloadTypes[a[k][0]]; !known {
+				typ, known := payloadTypes[a[k][0]]
+				if !known {
 					nameless = append(nameless, i)
 				}
+				v.typ = typ
 				if v.kind != "" {
 					v.source, v.target = q.src[i].fingerprint(v.typ, a[k]), q.tgt[i].fingerprint(v.typ, b[k])
 				}

@@ -71,7 +71,10 @@ func (p *positions) goals() ([]goal, string, error) {
 			return nil, "", err
 		}
 		set, err := route.ParseSlots(slots)
-		if err != nil || set.Count() == 0 {
+		if err != nil {
+			return nil, "", fmt.Errorf("slots in the checkpoint of shard %d: %w", shard, err)
+		}
+		if set.Count() == 0 {
 			return nil, fmt.Sprintf("the target has no checkpoint of shard %d", shard), nil
 		}
 		g := goal{id: fence.Identity{Pair: p.cfg.Link.Pair, Shard: shard, Epoch: p.cfg.Link.Epoch, Slots: slots}}

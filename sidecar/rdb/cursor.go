@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -321,8 +322,8 @@ func number(n int64, scratch *[]byte) Text {
 // littleEndian is the signed number of 1 to 8 bytes.
 func littleEndian(p []byte) int64 {
 	var n uint64
-	for i := len(p) - 1; i >= 0; i-- {
-		n = n<<8 | uint64(p[i])
+	for _, b := range slices.Backward(p) {
+		n = n<<8 | uint64(b)
 	}
 	shift := 64 - 8*uint(len(p))
 	return int64(n<<shift) >> shift

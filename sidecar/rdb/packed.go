@@ -88,7 +88,7 @@ func (p packed) next(scratch *[]byte) (i item, ok bool, err error) {
 
 // wide reads the listpack encodings of a whole first byte.
 func (p packed) wide(b byte, scratch *[]byte) (i item, err error) {
-	size := 0
+	var size int
 	switch b {
 	case 0xf0:
 		head, err := p.c.take(4, "an element")
@@ -179,7 +179,7 @@ func (p packed) nextZip(scratch *[]byte) (i item, ok bool, err error) {
 }
 
 func (p packed) zipNumber(b byte) (item, error) {
-	size := 0
+	var size int
 	switch b {
 	case 0xc0:
 		size = 2

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"errors"
+	"maps"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
@@ -100,12 +101,10 @@ func otherProduct(source Server, targets []Server) bool {
 const noFieldTTL = "fields of a hash cannot expire there"
 
 func (t *Table) before62(cluster bool) {
-	for name, f := range map[string]fit{
+	maps.Copy(t.fits, map[string]fit{
 		"xadd": xadd(false), "xtrim": xtrim(false), "copy": copyKey, "lmove": lmove(cluster), "lpop": pop, "rpop": pop,
 		"zadd": zadd, "zrangestore": zrangestore, "zdiffstore": zdiffstore, "geosearchstore": geosearchstore,
-	} {
-		t.fits[name] = f
-	}
+	})
 	t.fits["xgroup"] = xgroup(false)
 }
 

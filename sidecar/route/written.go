@@ -1,5 +1,7 @@
 package route
 
+import "bytes"
+
 // firstTwo are the commands whose first two arguments are keys that both
 // change.
 var firstTwo = []string{"rename", "renamenx", "smove", "lmove", "blmove", "rpoplpush", "brpoplpush"}
@@ -38,16 +40,7 @@ func Outside(args [][]byte) bool {
 		return false
 	}
 	for i := 2; i+1 < len(args); i++ {
-		if (equalFold(args[i], "by") || equalFold(args[i], "get")) && hasStar(args[i+1]) {
-			return true
-		}
-	}
-	return false
-}
-
-func hasStar(p []byte) bool {
-	for _, c := range p {
-		if c == '*' {
+		if (equalFold(args[i], "by") || equalFold(args[i], "get")) && bytes.IndexByte(args[i+1], '*') >= 0 {
 			return true
 		}
 	}
