@@ -57,6 +57,9 @@ func switchCommand(o *Options, verb pair.Verb, short, text string, codes []int, 
 
 var switchCodes = []int{0, 1, 3, 4, 6, 10, 11, 12, 130}
 
+// silentFor is how long a site that gave no answer is not asked again.
+const silentFor = 20 * time.Second
+
 func (s *switchOptions) run(ctx context.Context, name string) error {
 	request, err := s.request(name, s.verb, s.sites)
 	if err != nil {
@@ -68,10 +71,17 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 			closeSession(session)
 		}
 	}()
+	var asked time.Time
 	open := func(ctx context.Context) (*execute.Session, error) {
+		// The records are read several times, and nobody can write meanwhile: a
+		// site that is silent costs its timeout once.
+		if time.Since(asked) > silentFor {
+			asked, request.Silent = time.Now(), nil
+		}
 		session, err := execute.Open(ctx, s.connector(), request)
 		if err == nil {
 			opened = append(opened, session)
+			request.Silent = session.Silent()
 		}
 		return session, err
 	}

@@ -35,6 +35,9 @@ type Request struct {
 	SiteKubeconfigs map[string]string
 	// NamespaceGiven tells that the user named the namespace of the record.
 	NamespaceGiven bool
+	// Silent are the sites, by name, whose API server gave no answer a moment
+	// ago: they count as silent without being asked again.
+	Silent map[string]error
 }
 
 // Party is one site at work.
@@ -89,6 +92,18 @@ func (s *Session) Unreachable() error {
 		errs = append(errs, party.Err)
 	}
 	return errors.Join(errs...)
+}
+
+// Silent gives the sites whose API server gave no answer, and how that was
+// noticed.
+func (s *Session) Silent() map[string]error {
+	silent := map[string]error{}
+	for name, party := range s.Parties {
+		if kube.IsUnreachable(party.Err) {
+			silent[name] = party.Err
+		}
+	}
+	return silent
 }
 
 // Open connects the sites of a pair and reads its record. A site that does
@@ -173,6 +188,9 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 	}
 	party.Kube, party.Cluster = client, client
 	party.Site.Context, party.Site.Namespace = client.Context(), client.Namespace()
+	if party.Err = req.Silent[site.Name]; party.Err != nil {
+		return party, nil
+	}
 	id, err := client.ClusterID(ctx, client.Namespace())
 	if err != nil {
 		if kube.IsUnreachable(err) {

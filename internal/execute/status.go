@@ -3,6 +3,7 @@ package execute
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
@@ -70,6 +71,9 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 		if err != nil {
 			return nil, err
 		}
+		if record.Phase == pair.PhaseFailedOver {
+			shards = present(shards) // nothing is to copy back before recover
+		}
 		report.Shards = shards
 		report.Live = livePhase(record, shards)
 		report.judge()
@@ -78,9 +82,17 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 		report.finding(topology.SeverityError, "the primary's site does not answer", primary.Err.Error(), fault.Remedy(primary.Err))
 	}
 	if s.Unreachable() == nil && !s.Records.Complete() {
-		report.finding(topology.SeverityWarning, "record", "the records of the two sites differ or one is missing", "apply writes both again")
+		remedy := "apply writes both again"
+		if !pair.Legal(pair.VerbApply, record.Phase, record.Paused).Legal {
+			remedy = "the next verb that is possible writes both again"
+		}
+		report.finding(topology.SeverityWarning, "record", "the records of the two sites differ or one is missing", remedy)
 	}
-	report.judgeProtection(record)
+	if record.Body.Sites[record.Standby()].Invalidated {
+		report.judgeInvalidated(record)
+	} else {
+		report.judgeProtection(record)
+	}
 	for _, verb := range verbs {
 		report.Verbs = append(report.Verbs, pair.LegalNow(verb, record, report.complete()))
 	}
@@ -89,6 +101,20 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 
 func (r *StatusReport) finding(severity topology.Severity, object, message, remedy string) {
 	r.Findings = append(r.Findings, topology.Finding{Severity: severity, Object: object, Message: message, Remedy: remedy})
+}
+
+// judgeInvalidated: the roles were changed without the old primary, and nothing
+// has been decided yet about what only that one holds.
+func (r *StatusReport) judgeInvalidated(record *pair.Record) {
+	r.finding(topology.SeverityError, "site "+r.Standby, fmt.Sprintf(
+		"was the primary until site %s took over at epoch %d without it: it may hold writes that site %s never had, nothing copies from it any more, "+
+			"and applications that still write there lose what they write", r.Primary, record.Epoch, r.Primary),
+		"stop the applications that write there, look at what only that site has, then kubectl redis-sync recover "+r.Pair)
+}
+
+// present leaves out the replicators that do not exist.
+func present(shards []ReplicatorState) []ReplicatorState {
+	return slices.DeleteFunc(shards, func(s ReplicatorState) bool { return !s.Exists })
 }
 
 func siteReport(record *pair.Record, party *Party) SiteReport {
@@ -156,6 +182,9 @@ func (r *StatusReport) judge() {
 func livePhase(record *pair.Record, shards []ReplicatorState) pair.Phase {
 	if record.Paused {
 		return pair.PhasePaused
+	}
+	if len(shards) == 0 && record.Phase == pair.PhaseFailedOver {
+		return pair.PhaseFailedOver
 	}
 	if len(shards) == 0 {
 		return pair.PhasePlanned

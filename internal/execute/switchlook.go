@@ -120,7 +120,10 @@ func (h *switchHands) openSite(ctx context.Context, party *Party) (*switchSite, 
 // judgeSite turns what the pods said into what the steps depend on.
 func (h *switchHands) judgeSite(ctx context.Context, view *switchover.Site, site *switchSite) error {
 	inst, state := site.found.Instance, site.state
-	if len(state.Shards) == 0 || len(state.Shards) != len(inst.Shards) {
+	if len(inst.Shards) == 0 {
+		return fmt.Errorf("%s: none of its pods answers", inst.Ref())
+	}
+	if len(state.Shards) != len(inst.Shards) {
 		return fmt.Errorf("%s: of %d shards only %d have a master that answers", inst.Ref(), len(inst.Shards), len(state.Shards))
 	}
 	view.Answers = true

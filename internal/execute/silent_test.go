@@ -1,0 +1,68 @@
+package execute
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/testkube"
+)
+
+// countingConfig counts the connections that a client tries, and lets none
+// come about.
+type countingConfig struct {
+	*testkube.Loader
+	tried *atomic.Int64
+}
+
+func (c countingConfig) ToRESTConfig() (*rest.Config, error) {
+	config, err := c.Loader.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.Dial = func(context.Context, string, string) (net.Conn, error) {
+		c.tried.Add(1)
+		return nil, &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
+	}
+	return config, nil
+}
+
+// TestSilentSiteIsAskedOnce: a site whose API server swallows packets costs
+// its timeout once, not with every look at the records.
+func TestSilentSiteIsAskedOnce(t *testing.T) {
+	tried := &atomic.Int64{}
+	loader := countingConfig{testkube.New(t).Loader("ctx-a", "redis"), tried}
+	connect := func(site, _, context, _ string) (*kube.Client, error) {
+		return kube.New(loader, kube.Options{Site: site, Context: context})
+	}
+	s := &Session{Name: "dr1", Record: &pair.Record{}, Records: NewRecords("dr1"), Parties: map[string]*Party{}}
+	ask := func(silent map[string]error) *Party {
+		t.Helper()
+		party, err := s.connectOne(t.Context(), connect, pair.Site{Name: "redis-a", Context: "ctx-a"}, Request{Silent: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !kube.IsUnreachable(party.Err) {
+			t.Fatalf("the site counts as %v", party.Err)
+		}
+		s.Parties["redis-a"] = party
+		return party
+	}
+	first := ask(nil)
+	before := tried.Load()
+	if before == 0 {
+		t.Fatal("it was not asked at all")
+	}
+	silent := s.Silent()
+	if len(silent) != 1 || ask(silent).Err != first.Err || tried.Load() != before {
+		t.Errorf("asked %d times, then %d times; silent: %v", before, tried.Load(), silent)
+	}
+	if ask(nil); tried.Load() == before {
+		t.Error("later it is not asked again")
+	}
+}
