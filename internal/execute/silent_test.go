@@ -11,6 +11,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/testkube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // countingConfig counts the connections that a client tries, and lets none
@@ -64,5 +65,20 @@ func TestSilentSiteIsAskedOnce(t *testing.T) {
 	}
 	if ask(nil); tried.Load() == before {
 		t.Error("later it is not asked again")
+	}
+}
+
+func TestUnheard(t *testing.T) {
+	state := ReplicatorState{Status: &wire.Status{Phase: wire.PhaseConnecting}}
+	if !unheard(state) {
+		t.Error("a replicator that looks for its source and knows no offset says a lag of 0")
+	}
+	state.Status.Source.MasterOffset = 7 // its lag grows with the silence
+	if unheard(state) {
+		t.Error("it heard its master before")
+	}
+	state.Status = &wire.Status{Phase: wire.PhaseStreaming}
+	if unheard(state) {
+		t.Error("it streams")
 	}
 }

@@ -227,6 +227,9 @@ func (h *switchHands) lookAtLink(ctx context.Context, w switchover.World) switch
 			link.Running, link.Problem = false, fmt.Sprintf("shard %d: %s", state.Shard, problem)
 			continue
 		}
+		if unheard(state) {
+			link.Unheard = fmt.Sprintf("the replicator of shard %d has not heard its master since it started", state.Shard)
+		}
 		link.Lag = max(link.Lag, time.Duration(state.Status.LagSeconds*float64(time.Second)))
 	}
 	return link
@@ -241,6 +244,12 @@ func notRunning(state ReplicatorState) string {
 		return strings.TrimSuffix(string(state.Status.Phase)+": "+state.Status.Error, ": ")
 	}
 	return ""
+}
+
+// unheard tells a replicator that was started while its source did not answer:
+// what it says of its lag means nothing.
+func unheard(state ReplicatorState) bool {
+	return state.Status.Phase == wire.PhaseConnecting && state.Status.Source.MasterOffset == 0
 }
 
 // incomplete says which shard has no complete copy under the epoch.

@@ -122,6 +122,9 @@ func (p *Plan) untilCommit(w World, o Options) error {
 		return fault.Refuse("apply the pair again", "site %s holds no fence of epoch %d: its replicators do not write", s.To, r.Epoch)
 	case !w.Link.Running:
 		return fault.Refuse("mend it first (start, if the pair is paused)", "not every replicator that writes to site %s runs: %s", s.To, w.Link.Problem)
+	case w.Link.Unheard != "" && !from.Closed && len(s.Window) == 0:
+		// Closed now, nobody could write until the wait for the last writes ends.
+		return fault.Refuse("mend the way from the standby's site to the primary's first", "how far site %s is behind is not known: %s", s.To, w.Link.Unheard)
 	case o.MaxLag > 0 && w.Link.Lag > o.MaxLag:
 		return fault.Refuse("wait until it has caught up, or allow more with --max-lag", "site %s is %s behind, which is more than %s",
 			s.To, w.Link.Lag.Round(time.Millisecond), o.MaxLag)

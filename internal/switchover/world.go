@@ -36,6 +36,7 @@ type Link struct {
 	Why      string // why not
 	Running  bool   // every replicator runs and is not stopped by an error
 	Problem  string // why not
+	Unheard  string // which replicator has not heard its master since it started: its lag is not known
 	Lag      time.Duration
 	LagBytes int64
 	// Since is when the primary was heard of last, in words; "" when unknown.
