@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -455,7 +456,7 @@ func (o *operator) drain(r *pair.Record) error {
 
 // committed looks whether both records say what was saved.
 func (o *operator) committed(r *pair.Record) error {
-	for name := range o.rv {
+	for _, name := range slices.Sorted(maps.Keys(o.rv)) {
 		if at := o.sites[name].record; at.Epoch != r.Epoch || at.Primary != r.Primary {
 			return fmt.Errorf("site %s: the record does not say so", name)
 		}
