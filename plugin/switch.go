@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,7 +12,9 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
+	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
 	"github.com/redis-sync/kubectl-redis-sync/internal/version"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // switchOptions are the flags of the verbs that change roles.
@@ -26,6 +27,7 @@ type switchOptions struct {
 	dryRun     bool
 	timeout    time.Duration
 	switchover switchover.Options
+	verify     string
 	hooks      string
 }
 
@@ -39,7 +41,7 @@ func switchCommand(o *Options, verb pair.Verb, short, text string, codes []int, 
 		Example: examples,
 		Args:    onePair,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(s.output, "json"); err != nil {
+			if err := s.validate(); err != nil {
 				return err
 			}
 			return s.run(cmd.Context(), args[0])
@@ -55,7 +57,27 @@ func switchCommand(o *Options, verb pair.Verb, short, text string, codes []int, 
 	return cmd, s
 }
 
-var switchCodes = []int{0, 1, 3, 4, 6, 10, 11, 12, 130}
+var (
+	switchCodes  = []int{0, 1, 3, 4, 6, 10, 11, 12, 130}
+	plannedCodes = []int{0, 1, 3, 4, 5, 6, 10, 11, 12, 130} // of verbs that compare the sites
+)
+
+// verifyNone leaves the comparison out.
+const verifyNone = "none"
+
+func (s *switchOptions) validate() error {
+	if err := checkOutput(s.output, "json"); err != nil {
+		return err
+	}
+	switch s.verify {
+	case string(wire.VerifySample), string(wire.VerifyFull):
+		s.switchover.Verify, s.switchover.VerifyFull = true, s.verify == string(wire.VerifyFull)
+	case verifyNone, "": // "" of verbs that have no such flag
+	default:
+		return fmt.Errorf("--verify %q: expected full, sample or none", s.verify)
+	}
+	return nil
+}
 
 // silentFor is how long a site that gave no answer is not asked again.
 const silentFor = 20 * time.Second
@@ -103,10 +125,11 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	progress := newProgress(s.ErrOut)
+	progress, shown := newProgress(s.ErrOut), verifyProgress{out: s.ErrOut}
 	result, err := execute.Switch(ctx, session, execute.NewFinder(), execute.SwitchOptions{
 		Operation: operation, Switchover: s.switchover, Image: version.Get().SidecarImage, Timeout: s.timeout, DryRun: s.dryRun,
-		Progress: progress, Confirm: s.ask(name), Reopen: open, Verify: s.verify, Hook: hook,
+		Progress: progress, Confirm: s.ask(name), Reopen: open, Hook: hook,
+		Verify: execute.VerifyOptions{Progress: shown.progress, Waiting: shown.waiting},
 	})
 	progress.Close()
 	return s.report(result, err)
@@ -129,10 +152,6 @@ func (s *switchOptions) printSteps(steps []switchover.Step) {
 		fmt.Fprintf(s.ErrOut, "  %2d. %s\n", i+1, escapeLines(step.String()))
 	}
 }
-
-var errNoVerify = errors.New("this version cannot compare the sites inside a switch: run verify before, and give --verify=none here")
-
-func (s *switchOptions) verify(context.Context, *execute.Session) error { return errNoVerify }
 
 // report prints what a switch reached, also when it stopped in the middle.
 func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
@@ -161,9 +180,14 @@ func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
 			fmt.Fprintln(s.ErrOut, "warning: "+escapeLines(text))
 		}
 	}
+	if r.Verify != nil && r.Verify.Differences() > 0 {
+		if err := verify.WriteText(s.ErrOut, r.Verify); err != nil {
+			return err
+		}
+	}
 	if r.Cancelled {
 		return fault.Wrap(fault.ExitCode(err), "look at status; nothing was switched",
-			fmt.Errorf("%w; taken back: site %s takes writes again", err, r.Primary))
+			fmt.Errorf("%w; taken back: site %s is the primary, as before", err, r.Primary))
 	}
 	if err != nil {
 		return err

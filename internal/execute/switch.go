@@ -3,14 +3,13 @@ package execute
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
 	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // SwitchOptions of Switch.
@@ -25,8 +24,9 @@ type SwitchOptions struct {
 	Confirm func(*switchover.Plan) error
 	// Reopen connects the sites and reads the records anew.
 	Reopen func(ctx context.Context) (*Session, error)
-	// Verify compares both sites and fails if they differ.
-	Verify func(ctx context.Context, s *Session) error
+	// Verify is how both sites are compared; Switchover says whether, and how
+	// much of them.
+	Verify VerifyOptions
 	// Hook is called before a step of this kind and, with after, when it was
 	// done.
 	Hook func(ctx context.Context, step switchover.Step, after bool, r *pair.Record) error
@@ -44,7 +44,10 @@ type SwitchResult struct {
 	Steps    []switchover.Step `json:"steps"` // that were done, or would be
 	Left     []switchover.Step `json:"left,omitempty"`
 	Warnings []string          `json:"warnings,omitempty"`
-	// Cancelled: the switch did not end in time and was taken back.
+	// Verify is what the comparison of both sites found.
+	Verify *wire.VerifyResult `json:"verify,omitempty"`
+	// Cancelled: the switch stopped before the point of no return, and was
+	// taken back.
 	Cancelled bool `json:"cancelled,omitempty"`
 	// UnavailableSeconds: from before the old primary was closed until the new
 	// one was open.
@@ -67,6 +70,7 @@ type switchHands struct {
 	unavailable time.Duration
 	checksums   []string
 	replicators []ReplicatorState
+	compared    *wire.VerifyResult
 	notes       []string
 }
 
@@ -105,20 +109,15 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	}
 	h.used = true // what was read before the lock was held does not count
 	ran, err := switchover.Run(ctx, h, verb, opts.Operation.ID, opts.Switchover, opts.Confirm)
-	if timedOutBeforeCommit(ran, err) {
-		// Nobody can write while it is waited for: the old primary serves again.
-		_, cancelErr := switchover.Run(ctx, h, pair.VerbCancel, opts.Operation.ID, opts.Switchover, func(*switchover.Plan) error { return nil })
-		result.Cancelled = cancelErr == nil
-		if cancelErr != nil {
-			err = errors.Join(err, fmt.Errorf("opening the old primary again: %w", cancelErr))
-		}
+	if givesUp(ctx, ran, err) {
+		result.Cancelled, err = h.giveUp(ctx, ran, err)
 	}
 	result.fill(ran, h.session.Record)
 	if len(result.Steps) > 0 {
 		h.session.Records.Event(ctx, opts.Operation, err != nil, eventReason(err), string(result.Phase)+": the primary is "+result.Primary)
 	}
 	err = errors.Join(err, locks.Release(ctx))
-	result.Warnings = append(result.Warnings, h.notes...)
+	result.Warnings, result.Verify = append(result.Warnings, h.notes...), h.compared
 	result.UnavailableSeconds = h.unavailable.Seconds()
 	result.Seconds = time.Since(opts.Operation.Started).Seconds()
 	if result.FullCopies = 0; len(h.checksums) > 0 {
@@ -132,16 +131,6 @@ func eventReason(err error) string {
 		return "Failed"
 	}
 	return "Ended"
-}
-
-// timedOutBeforeCommit tells a switch that waited too long while the old
-// primary was closed.
-func timedOutBeforeCommit(ran *switchover.Result, err error) bool {
-	if err == nil || fault.ExitCode(err) != fault.CodeTimeout || ran.Record == nil {
-		return false
-	}
-	s := ran.Record.Switching()
-	return s != nil && s.Verb != pair.VerbCancel && ran.Record.Epoch < s.Epoch && len(s.Window) > 0
 }
 
 func (r *SwitchResult) fill(ran *switchover.Result, last *pair.Record) {

@@ -30,7 +30,7 @@ func (h *switchHands) do(ctx context.Context, step switchover.Step, r *pair.Reco
 	}
 	switch step.Op {
 	case switchover.OpVerify:
-		return h.opts.Verify(ctx, h.session)
+		return h.verify(ctx, step.Full)
 	case switchover.OpClose:
 		return h.close(ctx, site, r)
 	case switchover.OpDrain:

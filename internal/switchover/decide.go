@@ -130,7 +130,7 @@ func (p *Plan) untilCommit(w World, o Options) error {
 			s.To, w.Link.Lag.Round(time.Millisecond), o.MaxLag)
 	}
 	if o.Verify && !from.Closed {
-		p.add(OpVerify, s.To)
+		p.Steps = append(p.Steps, Step{Op: OpVerify, Site: s.To, Full: o.VerifyFull})
 	}
 	if to.Closed { // by a command that came too late
 		p.add(OpLift, s.To)

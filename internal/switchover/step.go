@@ -7,8 +7,8 @@ type Op string
 
 // The steps.
 const (
-	// OpVerify compares both sites; after it they are known to be equal as far
-	// as the user asked.
+	// OpVerify compares both sites while writes go on; after it they are known
+	// to be equal as far as the user asked.
 	OpVerify Op = "verify"
 	// OpClose makes every data pod of the old primary refuse writes; after it
 	// every pod was seen to.
@@ -57,7 +57,7 @@ type Step struct {
 	Op    Op     `json:"op"`
 	Site  string `json:"site"`
 	Epoch int64  `json:"epoch,omitempty"` // of OpCommit and OpFence
-	Full  bool   `json:"full,omitempty"`  // of OpLink: the copy starts anew
+	Full  bool   `json:"full,omitempty"`  // of OpLink: the copy starts anew; of OpVerify: every key
 }
 
 // Waits tells a step that changes nothing, so that an interruption ends it.
@@ -73,7 +73,10 @@ func (s Step) Waits() bool {
 func (s Step) String() string {
 	switch s.Op {
 	case OpVerify:
-		return "compare both sites"
+		if s.Full {
+			return "compare every key of both sites, while writes go on"
+		}
+		return "compare a sample of both sites, while writes go on"
 	case OpClose:
 		return fmt.Sprintf("close site %s: every data pod refuses writes (min-replicas-to-write)", s.Site)
 	case OpDrain:

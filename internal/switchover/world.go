@@ -48,7 +48,8 @@ type Options struct {
 	AcceptDataLoss   bool
 	AcceptIncomplete bool
 	NoReverse        bool
-	Verify           bool
+	Verify           bool          // a planned switch compares both sites before it closes one
+	VerifyFull       bool          // with Verify: every key, not a sample
 	MaxLag           time.Duration // of a planned switch; 0: no bound
 	Discard          bool          // recover: what only the old primary has may go
 	Rescue           bool          // recover: it is saved first

@@ -136,12 +136,20 @@ type VerifyFunctions struct {
 
 // Equal reports whether the libraries are the same.
 func (f VerifyFunctions) Equal() bool {
-	return len(f.Missing) == 0 && len(f.Extra) == 0 && len(f.Different) == 0
+	return f.Differences() == 0
+}
+
+// Differences counts the libraries that are not the same.
+func (f VerifyFunctions) Differences() int { return len(f.Missing) + len(f.Extra) + len(f.Different) }
+
+// Differences counts the keys and libraries that were found to differ; keys
+// without a verdict are not among them.
+func (r *VerifyResult) Differences() int64 {
+	return r.Missing + r.Extra + r.Different + r.TTLDiffers + int64(r.Functions.Differences())
 }
 
 // Equal reports whether both sides hold the same. A key without a verdict is
 // not equal.
 func (r *VerifyResult) Equal() bool {
-	return r.Missing == 0 && r.Extra == 0 && r.Different == 0 && r.TTLDiffers == 0 &&
-		r.Unsettled == 0 && r.Functions.Equal()
+	return r.Differences() == 0 && r.Unsettled == 0
 }
