@@ -186,7 +186,11 @@ func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
 		}
 	}
 	if r.Cancelled {
-		return fault.Wrap(fault.ExitCode(err), "look at status; nothing was switched",
+		remedy := "look at status; nothing was switched"
+		if len(r.Left) > 0 && r.Left[0].Op == switchover.OpVerify {
+			remedy = fault.Remedy(err)
+		}
+		return fault.Wrap(fault.ExitCode(err), remedy,
 			fmt.Errorf("%w; taken back: site %s is the primary, as before", err, r.Primary))
 	}
 	if err != nil {

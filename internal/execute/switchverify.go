@@ -25,7 +25,10 @@ func (h *switchHands) verify(ctx context.Context, full bool) error {
 		o.Mode, o.Timeout = wire.VerifyFull, max(h.opts.Timeout, wire.DefaultVerifyTimeout)
 	}
 	result, err := Verify(ctx, h.session, o)
-	if result == nil {
+	switch {
+	case result == nil && fault.ExitCode(err) == fault.CodeTimeout:
+		return fault.Wrap(fault.CodeTimeout, "allow more time with --timeout; --verify=none does without the comparison", err)
+	case result == nil:
 		return err
 	}
 	h.compared = result

@@ -35,6 +35,7 @@ var circle = []act{{verb: pair.VerbFailover}, {verb: pair.VerbFailback}}
 
 var courses = []course{
 	{"failover", true, []act{{verb: pair.VerbFailover}}, "b", pair.PhaseRecoverInSync, 2},
+	{"compared first", false, []act{{verb: pair.VerbFailover, o: switchover.Options{Verify: true}}, {verb: pair.VerbFailback, o: switchover.Options{Verify: true, VerifyFull: true}}}, "a", pair.PhaseInSync, 3},
 	{"circle", false, circle, "a", pair.PhaseInSync, 3},
 	{"twice round", false, append(append([]act{}, circle...), circle...), "a", pair.PhaseInSync, 5},
 	{"without reverse", false, []act{{verb: pair.VerbFailover, o: switchover.Options{NoReverse: true}}, {verb: pair.VerbRecover}, {verb: pair.VerbFailback}}, "a", pair.PhaseInSync, 3},

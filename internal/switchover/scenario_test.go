@@ -125,6 +125,10 @@ func (s *script) happen(t *testing.T, words []string) string {
 		site().apps = true
 	case "give-up": // the writes that only this site has are known to be lost
 		s.giveUp(args[0], args[1])
+	case "damage": // somebody writes to the standby
+		site().damage()
+	case "repair":
+		site().repair(s.sites[args[1]])
 	case "freeze":
 		s.freeze(s.links[len(s.links)-1])
 	case "wake":
@@ -165,6 +169,8 @@ func (s *script) verb(t *testing.T, verb pair.Verb, args []string) string {
 			o.AcceptIncomplete = true
 		case "--no-reverse":
 			o.NoReverse = true
+		case "--verify":
+			o.Verify, o.VerifyFull = value != "none", value == "full"
 		case "--discard-divergence":
 			o.Discard = true
 		case "dies-at": // before this step

@@ -203,6 +203,12 @@ func (s *sim) giveUp(site, other string) {
 	}
 }
 
+// damage takes the first write away from a site, as somebody could who writes
+// to a standby; repair gives it what the other one has.
+func (t *simSite) damage() { t.log = t.log[1:] }
+
+func (t *simSite) repair(other *simSite) { t.log = slices.Clone(other.log[:t.ckpt.pos]) }
+
 // missing are the acknowledged writes that a site lacks and nobody gave up.
 func (s *sim) missing(site string) []string {
 	var lost []string
@@ -372,7 +378,9 @@ func (o *operator) do(step switchover.Step, r *pair.Record) error {
 		return errors.New("site " + step.Site + ": no answer")
 	}
 	switch step.Op {
-	case switchover.OpVerify, switchover.OpRescue:
+	case switchover.OpRescue:
+	case switchover.OpVerify:
+		return o.compare(s)
 	case switchover.OpClose:
 		site.closed = true
 		s.Window = json.RawMessage(`{"a":0}`)
@@ -439,6 +447,16 @@ func (o *operator) do(step switchover.Step, r *pair.Record) error {
 		}
 	default:
 		return fmt.Errorf("no such step: %s", step.Op)
+	}
+	return nil
+}
+
+// compare fails unless the standby holds what the primary held at the
+// standby's position.
+func (o *operator) compare(s *pair.Switch) error {
+	from, to := o.sites[s.From], o.sites[s.To]
+	if !slices.Equal(to.log, from.log[:to.ckpt.pos]) {
+		return fault.New(fault.CodeDiffers, "", "site %s is no copy of site %s", s.To, s.From)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 
 	"github.com/redis-sync/kubectl-redis-sync/test/harness"
 	"github.com/redis-sync/kubectl-redis-sync/test/loadpod"
@@ -23,6 +24,7 @@ type switched struct {
 	Primary            string  `json:"primary"`
 	UnavailableSeconds float64 `json:"unavailableSeconds"`
 	FullCopies         int     `json:"fullCopies"`
+	Verify             *wire.VerifyResult
 	Steps              []struct {
 		Op   string `json:"op"`
 		Site string `json:"site"`
@@ -115,6 +117,9 @@ func circle(t *testing.T, s *scene) {
 	if over.Phase != "RecoverInSync" || over.Primary != s.pair.Target.Instance || over.FullCopies != 0 {
 		t.Errorf("failover reached %+v", over)
 	}
+	if v := over.Verify; v == nil || v.Mode != wire.VerifySample || v.Compared == 0 || v.Differences() != 0 {
+		t.Errorf("the comparison of a sample found %+v", v)
+	}
 	t.Logf("nobody could write for %.2f s", over.UnavailableSeconds)
 	s.stopWriters(t)
 	if takesWrites(t, s.source) || !takesWrites(t, s.target) {
@@ -131,7 +136,10 @@ func circle(t *testing.T, s *scene) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := s.switches(t, 0, "failback", "--yes", "--max-lag", "1m")
+	home := s.switches(t, 0, "failback", "--yes", "--max-lag", "1m", "--verify", "full")
+	if v := home.Verify; v == nil || v.Mode != wire.VerifyFull || v.Compared == 0 || v.Differences() != 0 {
+		t.Errorf("the comparison of everything found %+v", v)
+	}
 	if home.Phase != "InSync" || home.Primary != s.pair.Source.Instance || home.FullCopies != 0 {
 		t.Errorf("failback reached %+v", home)
 	}

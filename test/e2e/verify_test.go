@@ -34,6 +34,12 @@ func verifyFinds(t *testing.T, s *scene) {
 		t.Errorf("one field was changed at the target; verify found %d different, %d missing, %d extra, %d of another TTL, positions %v (%s), samples %+v",
 			result.Different, result.Missing, result.Extra, result.TTLDiffers, result.Positions, result.PositionsWhy, result.Samples)
 	}
+	// What is no copy is not promoted, and nothing is closed for that.
+	contains(t, s.plugin(t, 5, s.pair.Later("failover", "--yes", "--max-lag", "1m", "--verify", "full")...).Stderr,
+		"is no copy of site", "1 are different", `"`+key+`"`, "taken back")
+	if !takesWrites(t, s.source) {
+		t.Error("the primary is to go on taking writes")
+	}
 	s.doProtected(t, "hset", "HSET", key, "b", "2")
 
 	if _, err := s.writers.Stop(t.Context()); err != nil {

@@ -1,0 +1,60 @@
+package execute
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
+)
+
+// TestGivesUp: what is taken back by itself, and what waits for somebody.
+func TestGivesUp(t *testing.T) {
+	slow := fault.New(fault.CodeTimeout, "", "too slow")
+	differ := fault.New(fault.CodeDiffers, "", "not the same")
+	for _, c := range []struct {
+		name   string
+		at     switchover.Op
+		err    error
+		cause  error // of the end of the context
+		change func(*pair.Record)
+		want   bool
+	}{
+		{name: "a comparison that found something", at: switchover.OpVerify, err: differ, want: true},
+		{name: "a comparison that did not come about", at: switchover.OpVerify, err: errors.New("no image"), want: true},
+		{name: "a comparison that was interrupted", at: switchover.OpVerify, err: errors.New("stopped"), cause: errors.New("interrupted"), want: true},
+		{name: "a comparison in another's time", at: switchover.OpVerify, err: errors.New("stopped"), cause: fault.New(fault.CodeLocked, "", "lost"), want: false},
+		{name: "a record of another", at: switchover.OpVerify, err: fault.New(fault.CodeLocked, "", "changed"), want: false},
+		{name: "a drain that is too slow", at: switchover.OpDrain, err: slow, change: closed, want: true},
+		{name: "a close that is too slow", at: switchover.OpClose, err: slow, want: false},
+		{name: "a drain that fails", at: switchover.OpDrain, err: errors.New("no answer"), change: closed, want: false},
+		{name: "after the commit", at: switchover.OpAwait, err: slow, change: func(r *pair.Record) { closed(r); r.Epoch = 2 }, want: false},
+		{name: "a cancel", at: switchover.OpAwait, err: slow, change: func(r *pair.Record) { closed(r); r.Body.Switch.Verb = pair.VerbCancel }, want: false},
+		{name: "nothing under way", at: switchover.OpVerify, err: differ, change: func(r *pair.Record) { r.Body.Switch.Ended = true }, want: false},
+		{name: "no error", at: switchover.OpVerify, want: false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &pair.Record{Epoch: 1, Body: pair.Body{Switch: &pair.Switch{Verb: pair.VerbFailover, From: "a", To: "b", Epoch: 2}}}
+			if c.change != nil {
+				c.change(r)
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if c.cause != nil {
+				cancel(c.cause)
+			}
+			ran := &switchover.Result{Record: r, Left: []switchover.Step{{Op: c.at, Site: "b"}, {Op: switchover.OpCommit, Site: "b"}}}
+			if got := givesUp(ctx, ran, c.err); got != c.want {
+				t.Errorf("taken back: %v", got)
+			}
+		})
+	}
+	if givesUp(t.Context(), &switchover.Result{}, errors.New("no record was read")) {
+		t.Error("without a record there is nothing to take back")
+	}
+}
+
+func closed(r *pair.Record) { r.Body.Switch.Window = json.RawMessage(`{}`) }
