@@ -104,8 +104,10 @@ func TestFailoverCompares(t *testing.T) {
 		code   int
 		texts  []string
 	}{
-		{"differences", ended, line(t, wire.VerifyLine{Result: &differ}), fault.CodeDiffers,
-			[]string{"site redis-b is no copy of site redis-a: of 7 keys 1 are missing", "confirmed at equal positions", `missing    db 0 hash "of an order"`, back, "--verify=none"}},
+		{
+			"differences", ended, line(t, wire.VerifyLine{Result: &differ}), fault.CodeDiffers,
+			[]string{"site redis-b is no copy of site redis-a: of 7 keys 1 are missing", "confirmed at equal positions", `missing    db 0 hash "of an order"`, back, "--verify=none"},
+		},
 		{"no result", ended, "panic: something\n", fault.CodeError, []string{"ended without a result", back}},
 		{"no image", waiting, "", fault.CodeError, []string{"ImagePullBackOff", back, "--verify=none"}},
 		{"too slow", ended, line(t, wire.VerifyLine{Error: "timed out in round 1", TimedOut: true}), fault.CodeTimeout, []string{"timed out in round 1", back}},

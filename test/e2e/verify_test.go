@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/test/harness"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // verifyFinds compares both sides with the verb: under writes, after a change
