@@ -18,62 +18,80 @@ import (
 // before it. A key that was to have a deadline and is not there is noted as
 // pending.
 //
-// KEYS: the frontier, the node's pending keys. ARGV: the field that is moved,
-// then per command: number of arguments (negative: a deadline is set or taken
-// away; with 10^9 more: it is left out, and its key noted, where there is no
-// such key), the offset after it, the arguments. The answer is 0; or {"",
-// indices of commands that found no key...}; or the same beginning with
-// {error, index of the failed command}.
-const batchScript = `local i,n,k,last=2,#ARGV,1,false
-local f=ARGV[1]
-local out={''}
-local function move() if last then redis.call('HSET',KEYS[1],f,last) end end
-while i<=n do
-local c=tonumber(ARGV[i])
-local d=c<0
-if d then c=-c end
+// KEYS: the frontier, the node's pending keys. ARGV: the field that is moved;
+// two bytes for each command, see appendHead; the offset after each command,
+// markDigits each; then the arguments of all commands. What describes the
+// commands is in two texts, because each argument of a script costs the server
+// time. The answer is 0; or {"", indices of
+// commands that found no key...}; or the same beginning with {error, index of
+// the failed command}.
+const batchScript = `local argv,unpack,pcall,call,byte,type=ARGV,unpack,redis.pcall,redis.call,string.byte,type
+local heads,marks=argv[2],argv[3]
+local i,n,out=4,#heads/2,{''}
+local function move(k)
+if k>0 then call('HSET',KEYS[1],argv[1],string.match(string.sub(marks,19*k-18,19*k),'^0*(%d+)$')) end
+end
+for k=1,n do
+local x,c=byte(heads,2*k-1,2*k)
+local d,g=false,false
+if x>0 then d=x>=128 g=x%128>=64 c=x%64*256+c end
 local r=0
-local g=c>=1000000000
-if g then c=c-1000000000 end
-if g and redis.call('EXISTS',ARGV[i+3])==0 then d=true else r=redis.pcall(unpack(ARGV,i+2,i+1+c)) end
-if d and r==0 then redis.call('SADD',KEYS[2],ARGV[i+3]) out[#out+1]=k end
+if g and call('EXISTS',argv[i+1])==0 then d=true
+elseif c==2 then r=pcall(argv[i],argv[i+1])
+elseif c==3 then r=pcall(argv[i],argv[i+1],argv[i+2])
+else r=pcall(unpack(argv,i,i+c-1)) end
+if d and r==0 then call('SADD',KEYS[2],argv[i+1]) out[#out+1]=k end
 if type(r)=='table' and r.err and r.err~='ERR no such key' then
-move()
+move(k-1)
 out[1]=r.err
 table.insert(out,2,k)
 return out
 end
-last=ARGV[i+1]
-i=i+2+c
-k=k+1
+i=i+c
 end
-move()
+move(n)
 if #out>1 then return out end
 return 0`
+
+// markDigits is the width of an offset in the texts of batchScript.
+const markDigits = 19
+
+// Bits of the first byte that describes a command to batchScript. The six bits
+// below them and the second byte are its number of arguments.
+const (
+	headDeadline = 128 // it sets a deadline or takes one away
+	headCareful  = 64  // it is left out, and its key noted, where there is no such key
+	headMax      = 1<<14 - 1
+)
 
 // unpackLimit is how many arguments a script can hand to one command (Lua's
 // stack, LUAI_MAXCSTACK 8000).
 const unpackLimit = 7000
 
-// script appends the EVAL of a batch.
-func (t *Cluster) script(dst []byte, n *clusterNode, b *nodeBatch) []byte {
+// script appends the EVAL of commands, which moves a field of the frontier.
+func (t *Cluster) script(dst []byte, n *clusterNode, field string, cmds []nodeCommand, raw []byte) []byte {
 	args := 0
-	for i := range b.cmds {
-		args += b.cmds[i].scripted()
+	for i := range cmds {
+		args += cmds[i].scripted()
 	}
-	dst = t.scriptHead(dst, args, n, frontierOffset)
-	for i := range b.cmds {
-		dst = t.appendScripted(dst, n, &b.cmds[i], b.raw)
-	}
-	return dst
-}
-
-func (t *Cluster) scriptHead(dst []byte, args int, n *clusterNode, field string) []byte {
 	dst = append(dst, '*')
-	dst = strconv.AppendInt(dst, int64(6+args), 10)
+	dst = strconv.AppendInt(dst, int64(8+args), 10)
 	dst = append(dst, "\r\n"...)
 	for _, a := range []string{"EVAL", batchScript, "2", t.frontierKey(n.tag), t.pendingKey(n.tag), field} {
 		dst = appendBulk(dst, a)
+	}
+	dst = appendBulkHead(dst, 2*len(cmds))
+	for i := range cmds {
+		dst = cmds[i].appendHead(dst)
+	}
+	dst = append(dst, "\r\n"...)
+	dst = appendBulkHead(dst, markDigits*len(cmds))
+	for i := range cmds {
+		dst = appendMark(dst, cmds[i].mark)
+	}
+	dst = append(dst, "\r\n"...)
+	for i := range cmds {
+		dst = t.appendScripted(dst, n, &cmds[i], raw)
 	}
 	return dst
 }
@@ -81,43 +99,56 @@ func (t *Cluster) scriptHead(dst []byte, args int, n *clusterNode, field string)
 // scripted is the number of arguments that a command takes in a batch.
 func (c *nodeCommand) scripted() int {
 	if c.ours() {
-		return 2 + c.argc + 1
+		return c.argc + 1
 	}
-	return 2 + c.argc
+	return c.argc
 }
 
-func (t *Cluster) appendScripted(dst []byte, n *clusterNode, c *nodeCommand, raw []byte) []byte {
-	if c.ours() {
-		dst = appendNumber(dst, int64(c.argc)+1)
-		dst = appendNumber(dst, c.mark)
-		name := len("$4\r\nSADD\r\n")
-		dst = append(dst, raw[c.body:c.body+name]...)
-		dst = appendBulk(dst, t.pendingKey(n.tag))
-		return append(dst, raw[c.body+name:c.to]...)
-	}
-	argc := int64(c.argc)
+// appendHead appends the two bytes that describe a command. More arguments
+// than they can say are more than unpack can hand on, so the script fails.
+func (c *nodeCommand) appendHead(dst []byte) []byte {
+	n := min(c.scripted(), headMax)
+	first := byte(n >> 8)
 	switch {
+	case c.ours():
 	case c.deadline:
-		argc = -argc
+		first |= headDeadline
 	case c.careful:
-		argc += 1e9
+		first |= headCareful
 	}
-	dst = appendNumber(dst, argc)
-	dst = appendNumber(dst, c.mark)
-	return append(dst, raw[c.body:c.to]...)
+	return append(dst, first, byte(n))
+}
+
+// appendMark appends an offset in markDigits digits.
+func appendMark(dst []byte, mark int64) []byte {
+	var digits [markDigits]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i] = '0' + byte(mark%10)
+		mark /= 10
+	}
+	return append(dst, digits[:]...)
+}
+
+// appendScripted appends the arguments of a command.
+func (t *Cluster) appendScripted(dst []byte, n *clusterNode, c *nodeCommand, raw []byte) []byte {
+	if !c.ours() {
+		return append(dst, raw[c.body:c.to]...)
+	}
+	name := len("$4\r\nSADD\r\n")
+	dst = append(dst, raw[c.body:c.body+name]...)
+	dst = appendBulk(dst, t.pendingKey(n.tag))
+	return append(dst, raw[c.body+name:c.to]...)
 }
 
 func appendBulk(dst []byte, s string) []byte {
-	dst = append(dst, '$')
-	dst = strconv.AppendInt(dst, int64(len(s)), 10)
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, s...)
+	dst = append(appendBulkHead(dst, len(s)), s...)
 	return append(dst, "\r\n"...)
 }
 
-func appendNumber(dst []byte, n int64) []byte {
-	var digits [20]byte
-	return appendBulk(dst, string(strconv.AppendInt(digits[:0], n, 10)))
+func appendBulkHead(dst []byte, n int) []byte {
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, "\r\n"...)
 }
 
 // scriptError is the command at which a batch ended.
@@ -257,8 +288,7 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		_, err := over.Do("HSET", t.frontierKey(n.tag), field, strconv.FormatInt(c.mark, 10))
 		return err
 	}
-	out := t.scriptHead(nil, c.scripted(), n, field)
-	out = t.appendScripted(out, n, &c.nodeCommand, c.raw)
+	out := t.script(nil, n, field, []nodeCommand{c.nodeCommand}, c.raw)
 	if _, err := over.Write(out); err != nil {
 		return err
 	}

@@ -334,7 +334,7 @@ func (t *Cluster) send(n *clusterNode) {
 	n.prev = b
 	out := b.raw
 	if !b.plain {
-		b.out = t.script(b.out[:0], n, b)
+		b.out = t.script(b.out[:0], n, frontierOffset, b.cmds, b.raw)
 		out = b.out
 	}
 	if n.c == nil {

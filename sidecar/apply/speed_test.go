@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func TestChunksAreUsedAgain(t *testing.T) {
 	seen := map[*chunk]bool{}
 	r := &rdb.Record{Key: []byte("key"), Value: largeText(), Idle: -1, Freq: -1}
 	for range 1000 {
-		must(t, w.Restore(ctx, r, rdb.RestoreOptions{Footer: 10, Replace: true}))
+		must(t, w.Restore(ctx, r, rdb.RestoreOptions{Footer: w.rdbVersion, Replace: true}))
 		seen[w.nodes[0].chunk] = true
 	}
 	must(t, w.Settle(ctx))
@@ -67,11 +68,65 @@ func BenchmarkClusterRestore(b *testing.B) {
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		r.Key = strconv.AppendInt(append(r.Key[:0], "key:"...), int64(n%100_000), 10)
-		if err := w.Restore(ctx, r, rdb.RestoreOptions{Footer: 10, Replace: true}); err != nil {
+		if err := w.Restore(ctx, r, rdb.RestoreOptions{Footer: w.rdbVersion, Replace: true}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	if err := w.Settle(ctx); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// TestBatchOfAllWidths: a script is told of commands of any number of
+// arguments, moves the frontier over those before one that is refused, and
+// repeats none of them.
+func TestBatchOfAllWidths(t *testing.T) {
+	t.Parallel()
+	s, w := oneNode(t)
+	var want int64
+	end := int64(100)
+	for _, argc := range []int{2, 3, 4, 5, 255, 256, 257, 300, 1000, 6999, 7000} {
+		args := []string{"RPUSH", "list"}
+		if argc == 2 {
+			args = []string{"INCR", "n"}
+		}
+		for len(args) < argc {
+			args = append(args, strconv.Itoa(len(args)))
+			want++
+		}
+		end += 10
+		write(t, w, end, args...)
+	}
+	write(t, w, end+10, "PEXPIREAT", "no such key", "1")
+	write(t, w, end+20, "INCR", "list") // of the wrong type
+	write(t, w, end+30, "INCR", "n")
+	err := w.Flush(t.Context(), true)
+	var data *DataError
+	if !errors.As(err, &data) || data.Command != "INCR" || data.Key != "list" {
+		t.Errorf("the batch ended with %v", err)
+	}
+	wantValue(t, s, "n", "1")
+	if got := s.Do(t, "LLEN", "list"); got != want {
+		t.Errorf("the list has %v elements, want %d", got, want)
+	}
+	frontier := s.Do(t, "HGET", w.frontierKey(w.nodes[0].tag), frontierOffset)
+	if at := strconv.FormatInt(end+10, 10); frontier != at {
+		t.Errorf("the frontier is at %v, want %s", frontier, at)
+	}
+	missing := s.Do(t, "SMEMBERS", w.pendingKey(w.nodes[0].tag)).([]any)
+	if len(missing) != 1 || missing[0] != "no such key" {
+		t.Errorf("noted as missing: %q", missing)
+	}
+}
+
+// TestScriptSaysTooMuch: more arguments than a batch can say of a command
+// fail, and are not taken for fewer.
+func TestScriptSaysTooMuch(t *testing.T) {
+	t.Parallel()
+	for _, argc := range []int{headMax, headMax + 1, headMax + 2, 1 << 16, 1<<16 + 2} {
+		c := nodeCommand{argc: argc, deadline: true}
+		if got := c.appendHead(nil); got[0] != headDeadline|headMax>>8 || got[1] != headMax&0xff {
+			t.Errorf("%d arguments: %x", argc, got)
+		}
 	}
 }
