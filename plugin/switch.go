@@ -111,7 +111,7 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkLegal(session, s.verb); err != nil {
+	if err := checkLegal(session, s.verb); err != nil && !switchover.Unawaited(session.Record, s.verb) {
 		return err
 	}
 	if err := execute.CheckAccess(ctx, session, s.verb); err != nil {

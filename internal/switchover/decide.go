@@ -12,6 +12,12 @@ import (
 // code 3: nothing was done). id names the operation, should one begin.
 func Decide(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 	r := w.Record
+	if last := unawaited(w, verb); last != nil {
+		p := &Plan{Switch: *last, Phase: r.Phase}
+		p.add(OpLink, r.Standby())
+		p.add(OpAwait, r.Standby())
+		return p, nil
+	}
 	if legality := pair.Legal(verb, r.Phase, r.Paused); !legality.Legal {
 		return nil, fault.Refuse(fmt.Sprintf("kubectl redis-sync status %s lists what can be done now", r.Pair),
 			"pair %s is in phase %s: %s: %s", r.Pair, r.Phase, verb, legality.Why)
@@ -34,6 +40,28 @@ func Decide(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 		return begin(w, verb, id, o)
 	}
 	return nil, fmt.Errorf("%s changes no roles", verb)
+}
+
+// Unawaited says whether the last switch was one of this verb and was
+// interrupted in its last step, the wait for the standby. The roles are as it
+// wanted them: run again, it waits, and does not turn them a second time.
+func Unawaited(r *pair.Record, verb pair.Verb) bool {
+	last := r.Body.Switch
+	if verb != pair.VerbFailover && verb != pair.VerbFailback || last == nil || last.NoReverse || last.Forced || r.Paused {
+		return false
+	}
+	waiting := r.Phase == pair.PhaseRecovering || r.Phase == pair.PhaseSyncing
+	return waiting && last.Ended && last.Verb == verb && last.Epoch == r.Epoch && last.To == r.Primary
+}
+
+// unawaited gives that switch. Where a site is lost meanwhile there is nothing
+// to wait for.
+func unawaited(w World, verb pair.Verb) *pair.Switch {
+	r := w.Record
+	if !Unawaited(r, verb) || !w.Sites[r.Primary].Answers || !w.Sites[r.Standby()].Answers {
+		return nil
+	}
+	return r.Body.Switch
 }
 
 // begin starts a switch to the standby.

@@ -1,6 +1,7 @@
 package switchover_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,5 +45,38 @@ func TestUnknownLag(t *testing.T) {
 	w.Sites["a"] = closed
 	if _, err := switchover.Decide(w, pair.VerbFailover, "op", o); err != nil {
 		t.Errorf("closed already: %v", err)
+	}
+}
+
+// TestInterruptedWait: a switch that was killed in its last step is not done a
+// second time, backwards, when its verb is run again.
+func TestInterruptedWait(t *testing.T) {
+	for _, c := range []struct {
+		verb      pair.Verb
+		from, to  string
+		phase     pair.Phase
+		preferred string
+	}{
+		{pair.VerbFailover, "a", "b", pair.PhaseRecovering, "a"},
+		{pair.VerbFailback, "b", "a", pair.PhaseSyncing, "a"},
+	} {
+		w := inSync()
+		w.Record.Epoch, w.Record.Primary, w.Record.Phase = 2, c.to, c.phase
+		w.Record.Body.Switch = &pair.Switch{
+			ID: "op", Verb: c.verb, From: c.from, To: c.to, Epoch: 2, Base: 1, Opening: true, Opened: true, Kept: true, Ended: true,
+		}
+		for name, site := range w.Sites {
+			site.Fence, site.Protected = 2, name == c.from
+			w.Sites[name] = site
+		}
+		p, err := switchover.Decide(w, c.verb, "next", switchover.Options{})
+		if err != nil {
+			t.Errorf("%s again: %v", c.verb, err)
+			continue
+		}
+		want := []switchover.Step{{Op: switchover.OpLink, Site: c.from}, {Op: switchover.OpAwait, Site: c.from}}
+		if !slices.Equal(p.Steps, want) || p.Switch.ID != "op" {
+			t.Errorf("%s again: %v of switch %s", c.verb, p.Steps, p.Switch.ID)
+		}
 	}
 }
