@@ -173,7 +173,7 @@ func scriptAnswer(r *resp.Reply, n int) (failed *scriptError, missing []int, err
 	if text == "" {
 		return nil, missing, nil
 	}
-	server := resp.NewServerError(text)
+	server := resp.NewServerError(bareError(text))
 	switch {
 	case strings.Contains(server.Text, "non local key"):
 		server = &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
@@ -181,6 +181,17 @@ func scriptAnswer(r *resp.Reply, n int) (failed *scriptError, missing []int, err
 		server = &resp.ServerError{Code: "NOPERM", Text: server.Text}
 	}
 	return &scriptError{missing[0], server}, missing[1:], nil
+}
+
+// bareError takes away where in the script a command was refused before it ran,
+// which servers before 7.0 write in front of the error: "@user_script: 20: -OOM
+// command not allowed" (luaPushError in scripting.c).
+func bareError(text string) string {
+	_, at, found := strings.Cut(text, "@user_script: ")
+	if _, code, coded := strings.Cut(at, ": -"); found && coded {
+		return strings.TrimSpace(code)
+	}
+	return text
 }
 
 // deniedInScript knows how servers word a command of a script that the user
