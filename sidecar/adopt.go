@@ -67,8 +67,14 @@ func (r *Replicator) setSlots(slots route.SlotSet) {
 	r.st.Update(func(s *wire.Status) { s.Slots = slots.String() })
 }
 
-// complete reports whether the target holds all that this shard is to copy.
-func (r *Replicator) complete() bool { return !r.full && !r.held.any() && !r.hole }
+// complete reports whether the target holds all that this shard is to copy, as
+// it was at one moment. It is not while values are fetched from the source;
+// the copy as such is whole then, and the lag says how old.
+func (r *Replicator) complete() bool {
+	whole := !r.full && !r.held.any() && !r.hole
+	r.whole.Store(whole)
+	return whole && r.w.PendingCount() == 0
+}
 
 // follow is called with the reason why no pod of the source serves exactly the
 // slots of the shard. Unless it is for another reason than slots, it takes
@@ -98,6 +104,7 @@ func (r *Replicator) follow(ctx context.Context, cause error) error {
 	// From here on a checkpoint would be of slots that are not the shard's.
 	if !r.full {
 		r.full, r.why = true, cause.Error()
+		r.whole.Store(false)
 		r.st.Update(func(s *wire.Status) { s.Complete, s.InSync = false, false })
 	}
 	if err := r.w.BeginSnapshot(ctx); err != nil {

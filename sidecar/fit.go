@@ -12,6 +12,10 @@ import (
 // encoding, in memory.
 const recodeLimit = 4 << 20
 
+// redisMaxBulk is the default of proto-max-bulk-len; that of RedisShake's
+// setting is a little less.
+const redisMaxBulk = 512 << 20
+
 // fit makes a value fit for RESTORE at the target: as it is, or in an older
 // encoding. With commands true only commands can write it.
 func (r *Replicator) fit(rec *rdb.Record, source int, o *rdb.RestoreOptions) (commands bool, err error) {
@@ -75,8 +79,7 @@ func (r *Replicator) writeValue(ctx context.Context, rec *rdb.Record, source int
 		return r.w.Restore(ctx, rec, o)
 	}
 	if limit > 0 {
-		// The default of Redis; that of RedisShake is a little less.
-		limit = max(limit, 512<<20)
+		limit = max(limit, redisMaxBulk)
 	}
 	return r.w.Rebuild(ctx, rec, apply.RebuildOptions{Dir: r.dir, MaxBulk: limit, Replace: o.Replace})
 }

@@ -215,7 +215,7 @@ func (w *watcher) judge() {
 	}
 	w.r.st.Update(func(s *wire.Status) {
 		streaming := s.Phase == wire.PhaseStreaming || s.Phase == wire.PhaseCatchingUp
-		good := streaming && s.Complete && !w.last.at.IsZero() && lag < maxLag && s.Error == ""
+		good := streaming && w.r.whole.Load() && !w.last.at.IsZero() && lag < maxLag && s.Error == ""
 		switch {
 		case !good:
 			w.goodSince = time.Time{}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/apply"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/bulk"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/config"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
@@ -72,6 +73,8 @@ type Replicator struct {
 	reached  atomic.Int64 // applied, except for pending keys
 	behind   atomic.Bool  // for more than a moment, says the watcher
 	guarding atomic.Bool  // for the watcher
+	whole    atomic.Bool  // complete, except for pending keys
+	bulk     *bulk.Store  // large arguments of the stream
 	full     bool         // the target is not a complete copy
 	why      string       // of the next full copy
 }
@@ -98,6 +101,11 @@ func New(cfg *config.Config, version string, log *slog.Logger) (*Replicator, err
 	if err := os.MkdirAll(r.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the working folder (advanced.dir): %w", err)
 	}
+	longest := cfg.Advanced.TargetMaxBulkLen
+	if longest > 0 {
+		longest = max(longest, redisMaxBulk)
+	}
+	r.bulk = bulk.New(r.dir, longest)
 	s := wire.Status{Version: version, Pair: r.id.Pair, Shard: r.id.Shard, Epoch: r.id.Epoch, Slots: cfg.Slots.String()}
 	if cfg.Link != nil {
 		s.Site = cfg.Link.Site
@@ -199,6 +207,7 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 			// Keys may have left this stream, or come into it, in a way that
 			// no order with the other shards' streams makes good again.
 			r.full, r.why = true, moved.Error()
+			r.whole.Store(false)
 			r.st.Update(func(s *wire.Status) { s.Complete, s.InSync = false, false })
 			if err := r.w.BeginSnapshot(hard); err != nil {
 				return err
@@ -263,6 +272,7 @@ func (r *Replicator) newWriter() apply.Writer {
 		Identity: r.id, Slots: r.slots, Addrs: r.cfg.TargetAddrs, Sentinels: t.Sentinels, MasterName: t.MasterName,
 		Conn: r.cfg.Target, Sentinel: r.cfg.Sentinel, BatchCount: max(r.cfg.Advanced.PipelineCountLimit, 1),
 		Log: r.log, Waiting: r.waiting, SkipExisting: r.cfg.Advanced.RestoreBehavior == config.RestoreSkip,
+		Bulk: r.bulk,
 		Seen: func() fence.Seen {
 			if s := r.seen.Load(); s != nil {
 				return *s

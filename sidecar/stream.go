@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/bulk"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
@@ -59,7 +60,8 @@ type streaming struct {
 	base    int64 // source offset there
 	inMulti bool
 	txBytes int64
-	saved   int // database selected when the transaction began
+	txKept  int64 // bytes of the transaction in files
+	saved   int   // database selected when the transaction began
 
 	fetch *fetcher
 
@@ -78,6 +80,7 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 	r.beginGuard(sess.Full)
 	s.fetch = newFetcher(ctx, r, sess, in.sp.Wake)
 	defer s.fetch.close()
+	defer r.bulk.Clear()
 	err := s.consume(in)
 	in.dry = nil
 	if !errors.As(err, new(*SourceError)) {
@@ -162,13 +165,17 @@ func (s *streaming) consume(in *input) error {
 	if err := s.flush(true); err != nil { // the checkpoint under the replid of now
 		return err
 	}
-	var c resp.Command
+	c := resp.Command{Keeper: s.r.bulk}
 	for {
 		err := resp.ReadCommand(s.w, &c)
 		var target *applyError
 		switch {
 		case errors.As(err, &target):
 			return target.err
+		case errors.As(err, new(*bulk.FileError)):
+			return err
+		case errors.Is(err, bulk.ErrTooLong):
+			return stopf("%v; raise proto-max-bulk-len at the target and advanced.target_redis_proto_max_bulk_len here", err)
 		case errors.Is(err, window.ErrTooLarge):
 			return stopf("a command of the stream is too large: %v", err)
 		case err != nil:
@@ -193,12 +200,13 @@ func (s *streaming) flush(wait bool) error {
 	if err := s.r.watchGuard(); err != nil {
 		return err
 	}
+	s.r.bulk.Release(applied.Offset)
 	prefix := s.r.w.Prefix()
 	s.r.applied.Store(prefix)
 	if wait {
 		received := s.r.received.Load()
 		s.r.st.Update(func(st *wire.Status) {
-			st.AppliedOffset = prefix
+			st.AppliedOffset, st.Complete = prefix, s.r.complete()
 			st.Stream.PendingKeys = int64(s.r.w.PendingCount())
 			st.Delivery = s.r.w.Delivery()
 			st.Source.Offset, st.Source.ReplID = received, applied.ReplID
@@ -216,19 +224,22 @@ func (s *streaming) position() psync.Position {
 }
 
 func (s *streaming) command(c *resp.Command) error {
-	s.bytes += int64(len(c.Raw))
+	s.bytes += c.Size
 	if s.fetch.out && !s.inMulti {
 		if err := s.putFetched(s.at); err != nil {
 			return err
 		}
 	}
 	s.at = s.position().Offset
+	if c.Kept > 0 {
+		s.r.bulk.Seal(s.at)
+	}
 	switch class := route.ClassOf(c.Args[0]); class {
 	case route.ClassSelect:
 		return s.selectDB(c)
 	case route.ClassMulti:
 		s.r.w.Save()
-		s.inMulti, s.saved, s.txBytes = true, s.db, 0
+		s.inMulti, s.saved, s.txBytes, s.txKept = true, s.db, 0, 0
 		return nil
 	case route.ClassExec:
 		s.inMulti = false
@@ -304,6 +315,16 @@ func (s *streaming) write(c *resp.Command) error {
 		if s.txBytes += int64(len(c.Raw)); s.txBytes > maxTransaction {
 			return stopf("a transaction of the source has more than %d bytes; it cannot be kept whole in bounded memory", maxTransaction)
 		}
+		if s.txKept += c.Kept; s.txKept > s.r.maxKept() {
+			return stopf("a transaction of the source has more than %d bytes of large values; the target would not take it (client-query-buffer-limit, advanced.target_redis_client_max_querybuf_len)", s.r.maxKept())
+		}
+	}
+	if c.Cut {
+		s.commands++
+		if err := s.r.w.Entail(s.ctx, c.Args, s.db, s.position()); err != nil {
+			return err
+		}
+		return s.flushFull()
 	}
 	unconditional(c)
 	if err := s.restore(c); err != nil {
@@ -316,11 +337,14 @@ func (s *streaming) write(c *resp.Command) error {
 	if err := s.r.inherit(c, s.db); err != nil {
 		return err
 	}
-	if err := s.r.throttle(s.ctx, len(c.Raw), 1); err != nil {
+	if err := s.r.throttle(s.ctx, int(c.Size), 1); err != nil {
 		return err
 	}
 	if err := s.put(c); err != nil {
 		return err
+	}
+	if c.Kept > 0 {
+		return s.flush(false) // the next one waits in a file of its own
 	}
 	return s.flushFull()
 }
@@ -339,6 +363,8 @@ func (s *streaming) put(c *resp.Command) error {
 	case len(fitted) == 0:
 		s.pass()
 		return nil
+	case c.Kept > 0: // the other form may need what is not in memory
+		return s.r.w.Entail(s.ctx, c.Args, s.db, s.position())
 	}
 	return s.r.w.WriteAll(s.ctx, fitted, s.db, s.position())
 }
@@ -390,8 +416,19 @@ func (s *streaming) restore(c *resp.Command) error {
 	return nil
 }
 
-// maxTransaction bounds a transaction of the source, which is kept whole.
+// maxTransaction bounds what a transaction of the source takes in memory: it
+// is kept whole.
 const maxTransaction = 256 << 20
+
+// maxKept bounds the large arguments of a transaction: the target counts what
+// it has queued (networking.c, readQueryFromClient), and ends the connection
+// above its client-query-buffer-limit, 1 GB.
+func (r *Replicator) maxKept() int64 {
+	if limit := r.cfg.Advanced.TargetMaxQuerybufLen; limit > 0 {
+		return limit
+	}
+	return 1 << 62
+}
 
 // unconditional cuts NX, XX, GT and LT off a command that sets a deadline.
 // The source replicates it because it took effect there; here the deadline

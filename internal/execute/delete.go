@@ -218,7 +218,8 @@ func waitNoPodsOf(ctx context.Context, party *Party, selector string) error {
 	}
 }
 
-// keys removes the checkpoints from the target, and with Purge the fence.
+// keys removes the checkpoints from the target and what replicators have left
+// there, and with Purge the fence.
 // While a replicator may still run, nothing is touched.
 func (d *deleter) keys(ctx context.Context) {
 	standby := d.session.Standby()
@@ -235,7 +236,7 @@ func (d *deleter) keys(ctx context.Context) {
 		d.result.Notes = append(d.result.Notes, fmt.Sprintf("site %s: %v; so are the keys of the pair", standby.Site.Name, err))
 	default:
 		d.errs = append(d.errs, fault.Wrap(fault.CodePartial, "mend the cause and run the same command again, or leave our keys there with --keep-keys", err))
-		d.result.Remains = append(d.result.Remains, fmt.Sprintf("site %s: keys redis-sync:{%s}:* in DB 0", standby.Site.Name, d.session.Name))
+		d.result.Remains = append(d.result.Remains, fmt.Sprintf("site %s: keys redis-sync:{%s}:* and redis-sync:*:%s:*", standby.Site.Name, d.session.Name, d.session.Name))
 	}
 }
 
@@ -262,6 +263,10 @@ func (d *deleter) find(ctx context.Context, standby *Party) (*Found, error) {
 func (d *deleter) dropKeys(ctx context.Context, redis Redis) error {
 	removed, err := redis.DropShards(ctx, d.session.Name, len(d.session.Record.Body.Shards))
 	d.result.Keys = removed
+	if err == nil {
+		removed, err = redis.DropRest(ctx, d.session.Name)
+		d.result.Keys += removed
+	}
 	if err == nil && d.opts.Purge {
 		err = redis.DropFence(ctx, d.session.Name)
 	}

@@ -188,6 +188,25 @@ func (r *liveRedis) DropShards(ctx context.Context, pair string, shards int) (in
 	return r.del(ctx, pair, keys...)
 }
 
+func (r *liveRedis) DropRest(ctx context.Context, pair string) (int, error) {
+	state, err := r.site.Observe(ctx)
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	for _, shard := range state.Shards {
+		err := r.site.OnPod(ctx, shard.Pod, func(c *redisx.Client) error {
+			n, err := c.DropPairKeys(ctx, pair)
+			removed += n
+			return err
+		})
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
 func (r *liveRedis) DropFence(ctx context.Context, pair string) error {
 	_, err := r.del(ctx, pair, wire.FenceKey(pair))
 	return err

@@ -57,6 +57,9 @@ type Redis interface {
 	// DropShards removes the checkpoints and incarnations of the shards, and
 	// gives back how many keys that were.
 	DropShards(ctx context.Context, pair string, shards int) (int, error)
+	// DropRest removes whatever else the pair has in the instance but the
+	// fence, in every database, and gives back how many keys that were.
+	DropRest(ctx context.Context, pair string) (int, error)
 	// DropFence removes the fence: whatever of ours still runs cannot write.
 	DropFence(ctx context.Context, pair string) error
 	// Close ends the connection.

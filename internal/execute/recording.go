@@ -105,6 +105,11 @@ func (c *recordingRedis) DropShards(_ context.Context, pair string, shards int) 
 	return 0, nil
 }
 
+func (c *recordingRedis) DropRest(_ context.Context, pair string) (int, error) {
+	c.out.add("site %s: remove the other keys of pair %s", c.site, pair)
+	return 0, nil
+}
+
 func (c *recordingRedis) DropFence(_ context.Context, pair string) error {
 	c.out.add("site %s: remove the fence of pair %s", c.site, pair)
 	return nil

@@ -206,6 +206,7 @@ func (h *switchHands) lookAtLink(ctx context.Context, w switchover.World) switch
 	last := int64(0)
 	for _, c := range checkpoints {
 		link.LagBytes += max(0, c.SourceOffset-c.Offset)
+		link.Pending += c.Pending
 		if last == 0 || c.SourceTimeMS < last {
 			last = c.SourceTimeMS
 		}

@@ -162,6 +162,8 @@ func undrained(checkpoints []redisx.Checkpoint, masters []guard.ShardMaster, epo
 			return fmt.Sprintf("shard %d follows another history than its master %s", shard, master.Pod), nil
 		case c.Offset < master.Offset:
 			return fmt.Sprintf("shard %d is %d bytes behind", shard, master.Offset-c.Offset), nil
+		case c.Pending > 0:
+			return fmt.Sprintf("shard %d waits for the values of %d keys from the primary", shard, c.Pending), nil
 		}
 	}
 	return "", nil

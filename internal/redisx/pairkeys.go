@@ -56,6 +56,9 @@ type Checkpoint struct {
 	State        string // wire.CkptStateFull or wire.CkptStateStream
 	SourceOffset int64
 	SourceTimeMS int64
+	// Pending is how many keys the target lacks up to Offset: their values are
+	// still to be fetched from the source.
+	Pending int64
 }
 
 // Checkpoint reads the checkpoint of a shard.
@@ -64,6 +67,12 @@ func (c *Client) Checkpoint(ctx context.Context, pair string, shard int) (Checkp
 	if err != nil {
 		return Checkpoint{}, false, c.wrap("HGETALL of a checkpoint", err)
 	}
+	// After it: names that are gone by now were of keys that are there, and
+	// more of them make nobody believe too much.
+	names, err := c.rdb.SCard(ctx, wire.PendingKey(pair, shard)).Result()
+	if err != nil {
+		return Checkpoint{}, false, c.wrap("SCARD of the pending keys", err)
+	}
 	if len(m) == 0 {
 		return Checkpoint{}, false, nil
 	}
@@ -71,6 +80,7 @@ func (c *Client) Checkpoint(ctx context.Context, pair string, shard int) (Checkp
 		Epoch: number(m[wire.CkptEpoch]), ReplID: m[wire.CkptReplID], Offset: number(m[wire.CkptOffset]),
 		DB: int(number(m[wire.CkptDB])), State: m[wire.CkptState],
 		SourceOffset: number(m[wire.CkptSourceOffset]), SourceTimeMS: number(m[wire.CkptSourceTime]),
+		Pending: max(names, number(m[wire.CkptPending])),
 	}, true, nil
 }
 
@@ -94,20 +104,43 @@ func (c *Client) WritingPairs(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(pairs)), nil
 }
 
-// DeletePairKeys removes every key of a pair from this server, fence included,
-// and gives how many there were. It walks the whole keyspace of the server;
+// DropPairKeys removes every key of a pair from every database of this server
+// but the fence, and gives how many there were: of replicators that were
+// killed something may be left, in any database. It walks the whole keyspace;
 // on a Redis Cluster every master has to be asked.
-func (c *Client) DeletePairKeys(ctx context.Context, pair string) (int, error) {
-	keys, err := c.scan(ctx, escapeGlob(wire.KeyPrefix)+"*")
+func (c *Client) DropPairKeys(ctx context.Context, pair string) (int, error) {
+	info, err := c.Info(ctx, "keyspace")
 	if err != nil {
 		return 0, err
 	}
 	deleted := 0
+	for _, db := range slices.Sorted(maps.Keys(info.Keys())) {
+		n, err := c.dropPairKeys(ctx, pair, db)
+		if deleted += n; err != nil {
+			return deleted, err
+		}
+	}
+	return deleted, nil
+}
+
+func (c *Client) dropPairKeys(ctx context.Context, pair string, db int) (deleted int, err error) {
+	conn := c.rdb.Conn() // SELECT is of one connection
+	defer func() { err = errors.Join(err, c.wrap("closing a connection", conn.Close())) }()
+	if db != 0 {
+		if err := conn.Select(ctx, db).Err(); err != nil {
+			return 0, c.wrap("SELECT", err)
+		}
+		defer func() { err = errors.Join(err, c.wrap("SELECT", conn.Select(context.WithoutCancel(ctx), 0).Err())) }()
+	}
+	keys, err := c.scan(ctx, conn, escapeGlob(wire.KeyPrefix)+"*")
+	if err != nil {
+		return 0, err
+	}
 	for _, key := range keys {
-		if !ofPair(key, pair) {
+		if key == wire.FenceKey(pair) || !ofPair(key, pair) {
 			continue
 		}
-		n, err := c.rdb.Del(ctx, key).Result() // one by one: they may lie in several slots
+		n, err := conn.Del(ctx, key).Result() // one by one: they may lie in several slots
 		if err != nil {
 			return deleted, c.wrap("DEL of a key of the pair", err)
 		}
@@ -130,7 +163,7 @@ func ofPair(key, pair string) bool {
 // OwnKeys counts the keys of ours, of whatever pair, in DB 0. It walks the
 // whole keyspace of the server.
 func (c *Client) OwnKeys(ctx context.Context) (int64, error) {
-	keys, err := c.scan(ctx, escapeGlob(wire.KeyPrefix)+"*")
+	keys, err := c.scan(ctx, c.rdb, escapeGlob(wire.KeyPrefix)+"*")
 	return int64(len(keys)), err
 }
 
@@ -138,13 +171,13 @@ func (c *Client) OwnKeys(ctx context.Context) (int64, error) {
 // through the API server.
 const scanCount = 5000
 
-// scan collects the keys of DB 0 that match.
-func (c *Client) scan(ctx context.Context, pattern string) ([]string, error) {
+// scan collects the keys that match, of the database that over has selected.
+func (c *Client) scan(ctx context.Context, over redis.Cmdable, pattern string) ([]string, error) {
 	seen := map[string]bool{}
 	var out []string
 	var cursor uint64
 	for {
-		keys, next, err := c.rdb.Scan(ctx, cursor, pattern, scanCount).Result()
+		keys, next, err := over.Scan(ctx, cursor, pattern, scanCount).Result()
 		if err != nil {
 			return nil, c.wrap("SCAN", err)
 		}

@@ -264,18 +264,37 @@ func TestPairKeys(t *testing.T) {
 	if got, ok, err := c.Checkpoint(ctx, "ab", 1); !ok || err != nil || got != want {
 		t.Errorf("checkpoint: got %+v %v %v", got, ok, err)
 	}
+	s.Do(t, "SADD", wire.PendingKey("ab", 1), "0:a", "3:b") // beside the checkpoint, or counted in it
+	if got, _, err := c.Checkpoint(ctx, "ab", 1); err != nil || got.Pending != 2 {
+		t.Errorf("checkpoint with pending keys: got %+v %v", got, err)
+	}
+	s.Do(t, "DEL", wire.PendingKey("ab", 1))
+	s.Do(t, "HSET", wire.CheckpointKey("ab", 1), wire.CkptPending, "3")
+	if got, _, err := c.Checkpoint(ctx, "ab", 1); err != nil || got.Pending != 3 {
+		t.Errorf("checkpoint that counts pending keys: got %+v %v", got, err)
+	}
 	s.Do(t, "SET", wire.FenceKey("ab"), "2")
 	s.Do(t, "SET", wire.FenceKey("abc"), "2")
 	s.Do(t, "SET", "redis-sync:{06S}:ab:0:1:1:frontier", "7")
 	s.Do(t, "SET", "redis-sync", "a key of the user's")
+	s.Do(t, "SELECT", "3")
+	s.Do(t, "SET", "redis-sync:{06S}:ab:0:staging", "half a value")
+	s.Do(t, "SET", "redis-sync:{06S}:abc:0:staging", "half a value")
+	s.Do(t, "SELECT", "0")
 	if n, err := c.OwnKeys(ctx); n != 4 || err != nil {
 		t.Errorf("own keys: got %d %v, want 4", n, err)
 	}
-	if n, err := c.DeletePairKeys(ctx, "ab"); n != 3 || err != nil {
+	if n, err := c.DropPairKeys(ctx, "ab"); n != 3 || err != nil {
 		t.Errorf("deleted: got %d %v, want 3", n, err)
 	}
-	if n, err := c.DBSize(ctx); n != 2 || err != nil {
-		t.Errorf("left: got %d %v, want the other pair's fence and the user's key", n, err)
+	if n, err := c.DBSize(ctx); n != 3 || err != nil {
+		t.Errorf("left: got %d %v, want both fences and the user's key", n, err)
+	}
+	if got := s.Do(t, "SELECT", "3"); got != "OK" {
+		t.Fatal(got)
+	}
+	if got := s.Do(t, "KEYS", "*"); fmt.Sprint(got) != "[redis-sync:{06S}:abc:0:staging]" {
+		t.Errorf("left in database 3: %v", got)
 	}
 }
 

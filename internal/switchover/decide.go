@@ -139,6 +139,10 @@ func (p *Plan) untilCommit(w World, o Options) error {
 		}
 		return fault.Refuse(remedy, "site %s holds no complete copy: %s", s.To, w.Link.Why)
 	}
+	if !planned && w.Link.Pending > 0 && !o.AcceptIncomplete {
+		return fault.Refuse("give --accept-incomplete-copy to promote it without them: redis-sync:*:pending in the target names them",
+			"site %s lacks the values of %d keys, which only the primary has", s.To, w.Link.Pending)
+	}
 	if !planned {
 		s.Forced = true
 		p.commit()

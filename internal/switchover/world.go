@@ -39,6 +39,9 @@ type Link struct {
 	Unheard  string // which replicator has not heard its master since it started: its lag is not known
 	Lag      time.Duration
 	LagBytes int64
+	// Pending is how many keys the standby lacks although it is past the
+	// commands that wrote them: only the primary has their values.
+	Pending int64
 	// Since is when the primary was heard of last, in words; "" when unknown.
 	Since string
 }

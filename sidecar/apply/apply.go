@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/bulk"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
@@ -77,6 +78,8 @@ type Writer interface {
 	// WriteAll takes several commands that stand for one of the stream, end
 	// being the position after it. All but the last can be repeated.
 	WriteAll(ctx context.Context, commands []rewrite.Command, db int, end psync.Position) error
+	// Entail passes a command and makes the keys that it writes pending.
+	Entail(ctx context.Context, args [][]byte, db int, end psync.Position) error
 	// Save remembers the open batch as it is now, at the start of a
 	// transaction; Rollback returns to it when the transaction never ends.
 	Save()
@@ -148,6 +151,9 @@ type Options struct {
 	Log        *slog.Logger
 	// Waiting is told why nothing is being written, and nil when it goes on.
 	Waiting func(error)
+	// Bulk has the arguments for which tokens stand in the commands of the
+	// stream; nil where there are none.
+	Bulk *bulk.Store
 	// Seen gives the source's own position, noted in each checkpoint.
 	Seen func() fence.Seen
 	// Existing says what BUSYKEY means when values are not to be replaced.

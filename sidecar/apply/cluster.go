@@ -37,16 +37,17 @@ type Cluster struct {
 	gen         generation
 	spare       []*chunk // used in a snapshot, to be filled again
 
-	now       psync.Position // of the last command taken
-	flushed   psync.Position // everything before it is in batches that were sent
-	committed psync.Position // everything before it is applied
-	advanced  time.Time      // when the frontiers were last written
-	recorded  int64          // what they say
-	force     bool
-	saved     []batchMark
-	savedNow  psync.Position
-	inTx      bool // between Save and Pass or Rollback
-	keys      []int
+	now             psync.Position // of the last command taken
+	flushed         psync.Position // everything before it is in batches that were sent
+	committed       psync.Position // everything before it is applied
+	advanced        time.Time      // when the frontiers were last written
+	recorded        int64          // what they say
+	recordedPending int            // how many pending keys the checkpoint tells of
+	force           bool
+	saved           []batchMark
+	savedNow        psync.Position
+	inTx            bool // between Save and Pass or Rollback
+	keys            []int
 
 	pendingKeys
 	stale   []Key // pending keys read from the target, with the frontiers

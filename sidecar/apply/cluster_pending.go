@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
@@ -46,6 +47,22 @@ func (t *Cluster) carryOne(k Key) error {
 // The script noted it. Commands on it that came after are in batches already.
 func (t *Cluster) expired(name string) {
 	t.pend(Key{0, name}, t.committed.Offset, max(t.now.Offset, t.writing))
+}
+
+// Entail passes a command and makes the keys that it writes pending.
+func (t *Cluster) Entail(ctx context.Context, args [][]byte, db int, end psync.Position) error {
+	if db != 0 {
+		return noDatabase(args, db)
+	}
+	t.writing = end.Offset
+	sent, err := t.entail(ctx, args, t.now.Offset, end.Offset)
+	if err != nil {
+		return t.diverged(err)
+	}
+	if t.now = end; !sent && !t.inTx {
+		t.Pass(end)
+	}
+	return nil
 }
 
 // entail makes the keys that a command writes pending, in the step that passes

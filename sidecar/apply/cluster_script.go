@@ -285,7 +285,7 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		t.scripts = t.scripts || !rewrite.Ours(parseArgs(c.raw)) // ours can be repeated
 		// The frontier cannot move with it: after a crash right here it is
 		// applied again.
-		if _, err := over.Write(c.raw); err != nil {
+		if err := t.o.write(over, c.raw); err != nil {
 			return err
 		}
 		if err := resp.SkipReply(over.W); err != nil {
@@ -300,7 +300,11 @@ func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field st
 		return err
 	}
 	out := t.script(nil, n, field, []nodeCommand{c.nodeCommand}, c.raw)
-	if _, err := over.Write(out); err != nil {
+	if err := t.o.write(over, out); err != nil {
+		var data *DataError
+		if errors.As(err, &data) { // it names the script
+			return dataError(c.raw, 0, data.Err)
+		}
 		return err
 	}
 	r, err := resp.ReadReply(over.W)

@@ -389,7 +389,7 @@ func (t *Cluster) EndSnapshot(ctx context.Context, pos psync.Position, held bool
 			return errGone
 		}
 		fields := append(fence.Fields(t.o.Identity, pos, t.o.Seen()), ckptGeneration, text)
-		fields = append(fields, fence.HeldField(held)...)
+		fields = append(append(fields, fence.HeldField(held)...), fence.PendingField(len(t.m))...)
 		if _, err := t.holder.c.Do(append([]string{"HSET", t.mainKey()}, fields...)...); err != nil {
 			return err
 		}

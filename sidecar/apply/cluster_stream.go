@@ -126,7 +126,7 @@ func (t *Cluster) Prefix() int64 { return t.complete(t.committed.Offset) }
 // Write adds one command to the batch of the node that has its slot.
 func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.Position) error {
 	if db != 0 {
-		return &DataError{Command: string(c.Args[0]), DB: db, Err: errors.New("a Redis Cluster has database 0 only")}
+		return noDatabase(c.Args, db)
 	}
 	// Whatever is flushed on the way there is flushed up to before it.
 	t.writing = end.Offset
@@ -138,6 +138,10 @@ func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.
 		t.Pass(end)
 	}
 	return nil
+}
+
+func noDatabase(args [][]byte, db int) error {
+	return &DataError{Command: string(args[0]), DB: db, Err: errors.New("a Redis Cluster has database 0 only")}
 }
 
 // write reports whether there is anything to be written.
@@ -340,7 +344,7 @@ func (t *Cluster) send(n *clusterNode) {
 	if n.c == nil {
 		return
 	}
-	if _, err := n.c.Write(out); err != nil {
+	if err := t.o.write(n.c, out); err != nil {
 		_ = n.c.Close()
 		n.c = nil
 	}
@@ -349,7 +353,8 @@ func (t *Cluster) send(n *clusterNode) {
 // advance writes the frontier of every node, at most once a second and only
 // while nothing is in flight.
 func (t *Cluster) advance(ctx context.Context) error {
-	if !t.force && (t.committed.Offset <= t.recorded || time.Since(t.advanced) < time.Second) {
+	moved := t.committed.Offset > t.recorded || len(t.m) != t.recordedPending
+	if !t.force && (!moved || time.Since(t.advanced) < time.Second) {
 		return nil
 	}
 	var b backoff
@@ -357,7 +362,7 @@ func (t *Cluster) advance(ctx context.Context) error {
 		err := t.writeFrontiers()
 		if err == nil {
 			t.force = false
-			t.recorded, t.advanced = t.committed.Offset, time.Now()
+			t.recorded, t.recordedPending, t.advanced = t.committed.Offset, len(t.m), time.Now()
 			return nil
 		}
 		if serverSaid(err) && transient(err) && !resp.IsCode(err, "READONLY", "MOVED", "CLUSTERDOWN", "MASTERDOWN", "NOPERM", "NOAUTH") {
@@ -391,7 +396,8 @@ func (t *Cluster) writeFrontiers() error {
 		}
 	}
 	key := wire.CheckpointKey(t.o.Identity.Pair, t.o.Identity.Shard)
-	_, err := t.holder.c.Do(append([]string{"HSET", key}, fence.Fields(t.o.Identity, t.committed, t.o.Seen())...)...)
+	fields := append(fence.Fields(t.o.Identity, t.committed, t.o.Seen()), fence.PendingField(len(t.m))...)
+	_, err := t.holder.c.Do(append([]string{"HSET", key}, fields...)...)
 	return err
 }
 

@@ -75,6 +75,11 @@ func (s *Standalone) skip(end psync.Position) {
 	s.Pass(end)
 }
 
+// Entail passes a command and makes the keys that it writes pending.
+func (s *Standalone) Entail(_ context.Context, args [][]byte, db int, end psync.Position) error {
+	return s.entail(args, db, end)
+}
+
 // entail makes the keys that a command writes pending.
 func (s *Standalone) entail(args [][]byte, db int, end psync.Position) error {
 	keys, err := s.written(args, db)

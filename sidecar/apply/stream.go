@@ -191,7 +191,7 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 		s.prev = b
 		b.buf = append(append(b.buf, b.tail...), execCommand...)
 		if s.c != nil {
-			if _, err := s.c.Write(b.buf); err == nil {
+			if err := s.o.write(s.c, b.buf); err == nil {
 				return nil
 			}
 			_ = s.c.Close()
@@ -203,7 +203,7 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 	sent := false
 	c := s.c
 	if c != nil {
-		_, err := c.Write(b.buf)
+		err := s.o.write(c, b.buf)
 		if sent = err == nil; !sent {
 			_ = c.Close()
 			s.c = nil // nothing may follow half a batch
@@ -220,7 +220,7 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 		rest = b.buf
 	}
 	if s.c != nil {
-		if _, err := s.c.Write(rest); err != nil {
+		if err := s.o.write(s.c, rest); err != nil {
 			_ = s.c.Close()
 			s.c = nil
 		}
@@ -251,7 +251,7 @@ func (s *Standalone) await(ctx context.Context) error {
 		case ck.Pos.Offset == b.end.Offset: // it was applied, the answer got lost
 			err = s.loadPending(max(b.end.Offset, s.cur.end.Offset))
 		case ck.Pos.Offset == b.start:
-			if _, err = s.c.Write(b.buf); err == nil {
+			if err = s.o.write(s.c, b.buf); err == nil {
 				err = s.readBatch(b)
 			}
 		default:

@@ -89,6 +89,10 @@ func Fields(id Identity, pos psync.Position, seen Seen) []string {
 	}
 }
 
+// PendingField says how many keys the target lacks up to the offset, where
+// their names are not beside the checkpoint.
+func PendingField(keys int) []string { return []string{wire.CkptPending, strconv.Itoa(keys)} }
+
 // HeldField says whether near deadlines are held back.
 func HeldField(held bool) []string {
 	if held {

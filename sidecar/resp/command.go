@@ -15,16 +15,41 @@ const argLimit = 1 << 20
 // Command is one command of a replication stream. Raw and Args are valid
 // until the next ReadCommand.
 type Command struct {
-	Raw  []byte   // as it came, with its framing
+	Raw  []byte   // as it came, with its framing, but for what was kept or cut
 	Args [][]byte // slices of Raw
 	ends []int    // start and end of each argument in Raw
+
+	// Keeper takes arguments that are too large to be held; nil holds all.
+	Keeper Keeper
+	Size   int64 // bytes of the command in the stream
+	Kept   int64 // bytes of the arguments that Keeper has
+	// Cut: only the name and the first argument are there.
+	Cut bool
+	own []byte // Raw, where it is not in one piece in the window
+}
+
+// Keeper takes large arguments (bulk.Store).
+type Keeper interface {
+	// Keeps reports whether it takes the i-th argument of a command, of so
+	// many bytes, when others are in memory already.
+	Keeps(name []byte, i int, size, inMemory int64) bool
+	// Cuts reports whether the command is to be cut instead of holding the
+	// next argument.
+	Cuts(name []byte, size, inMemory int64) bool
+	// Keep takes the argument, whose bytes next gives, and returns what stands
+	// for it.
+	Keep(size int64, next func(n int) ([]byte, error)) ([]byte, error)
 }
 
 // ReadCommand reads the next command of a replication stream. Masters write
 // arrays of bulk strings only.
 func ReadCommand(w *window.Window, c *Command) error {
+	from := w.Offset()
 	w.Mark()
-	c.ends = c.ends[:0]
+	c.ends, c.Kept, c.Cut = c.ends[:0], 0, false
+	if c.own = c.own[:0]; cap(c.own) > maxOwn {
+		c.own = nil
+	}
 	line, err := w.Line(64)
 	if err != nil {
 		return err
@@ -39,7 +64,8 @@ func ReadCommand(w *window.Window, c *Command) error {
 	if !ok || n < 1 {
 		return fmt.Errorf("%w: number of arguments of a command", ErrProtocol)
 	}
-	for range n {
+	for i := range int(n) {
+		at := w.MarkedLen()
 		line, err := w.Line(64)
 		if err != nil {
 			return err
@@ -51,25 +77,99 @@ func ReadCommand(w *window.Window, c *Command) error {
 		if !ok || size < 0 {
 			return fmt.Errorf("%w: length of an argument", ErrProtocol)
 		}
-		start := w.MarkedLen()
+		if c.Keeper != nil && i >= 2 && !c.Cut {
+			name, inMemory := c.name(w), int64(len(c.own)+w.MarkedLen())
+			if c.Keeper.Keeps(name, i, size, inMemory) {
+				if err := c.keep(w, at, size); err != nil {
+					return err
+				}
+				continue
+			}
+			if c.Keeper.Cuts(name, size, inMemory) {
+				c.cut(w, at)
+			}
+		}
+		start := len(c.own) + w.MarkedLen()
 		if err := w.Skip(size); err != nil {
 			return err
 		}
-		tail, err := w.Next(2)
-		if err != nil {
+		if err := argumentEnd(w); err != nil {
 			return err
 		}
-		if tail[0] != '\r' || tail[1] != '\n' {
-			return fmt.Errorf("%w: an argument does not end where its length says", ErrProtocol)
+		if c.Cut {
+			continue
 		}
 		c.ends = append(c.ends, start, start+int(size))
 	}
-	c.Raw = w.Marked()
+	c.Size = w.Offset() - from
+	switch {
+	case c.Cut:
+		c.Raw = c.own
+	case len(c.own) > 0:
+		c.own = append(c.own, w.Marked()...)
+		c.Raw = c.own
+	default:
+		c.Raw = w.Marked()
+	}
 	c.Args = c.Args[:0]
 	for i := 0; i < len(c.ends); i += 2 {
 		c.Args = append(c.Args, c.Raw[c.ends[i]:c.ends[i+1]])
 	}
 	return nil
+}
+
+// maxOwn is how much room is kept for the next command.
+const maxOwn = 1 << 20
+
+// name is that of the command being read.
+func (c *Command) name(w *window.Window) []byte {
+	if len(c.own) > 0 {
+		return c.own[c.ends[0]:c.ends[1]]
+	}
+	return w.Marked()[c.ends[0]:c.ends[1]]
+}
+
+func argumentEnd(w *window.Window) error {
+	tail, err := w.Next(2)
+	if err != nil {
+		return err
+	}
+	if tail[0] != '\r' || tail[1] != '\n' {
+		return fmt.Errorf("%w: an argument does not end where its length says", ErrProtocol)
+	}
+	return nil
+}
+
+// keep hands an argument on, whose framing begins at the marked byte at.
+func (c *Command) keep(w *window.Window, at int, size int64) error {
+	c.own = append(c.own, w.Marked()[:at]...)
+	w.Unmark()
+	token, err := c.Keeper.Keep(size, w.Next)
+	if err != nil {
+		return err
+	}
+	if err := argumentEnd(w); err != nil {
+		return err
+	}
+	w.Mark()
+	c.Kept += size
+	c.own = append(strconv.AppendInt(append(c.own, '$'), int64(len(token)), 10), "\r\n"...)
+	c.ends = append(c.ends, len(c.own), len(c.own)+len(token))
+	c.own = append(append(c.own, token...), "\r\n"...)
+	return nil
+}
+
+// cut forgets all but the name and the first argument; the framing of the next
+// one begins at the marked byte at.
+func (c *Command) cut(w *window.Window, at int) {
+	all := append(c.own, w.Marked()[:at]...)
+	name, first := string(all[c.ends[0]:c.ends[1]]), string(all[c.ends[2]:c.ends[3]])
+	c.own = AppendCommand(nil, name, first)
+	from := len(c.own) - len("\r\n") - len(first)
+	head := len("*2\r\n$\r\n") + len(strconv.Itoa(len(name)))
+	c.ends = append(c.ends[:0], head, head+len(name), from, from+len(first))
+	c.Cut = true
+	w.Unmark()
 }
 
 func firstByte(line []byte) []byte {

@@ -167,6 +167,13 @@ func Splittable(name []byte) (per int, ok bool) {
 	return s.step, s.split
 }
 
+// OneKey reports whether a command has one key, its first argument, and writes
+// no other one: whatever follows is no key.
+func OneKey(name []byte) bool {
+	s, ok := lookup(name)
+	return ok && s.class == ClassWrite && s.first == 1 && s.last == 1 && s.count == 0 && !s.store
+}
+
 // equalFold compares with a lower-case word, ASCII only.
 func equalFold(p []byte, low string) bool {
 	if len(p) != len(low) {
