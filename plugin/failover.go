@@ -52,7 +52,7 @@ func NewFailoverCommand(o *Options) *cobra.Command {
 	s.addPlanned(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&s.switchover.AcceptDataLoss, "accept-data-loss", false, "go on while the primary does not answer: what it had not sent is lost")
-	flags.BoolVar(&s.switchover.AcceptIncomplete, "accept-incomplete-copy", false, "with --accept-data-loss: promote a standby whose full copy has not ended")
+	flags.BoolVar(&s.switchover.AcceptIncomplete, "accept-incomplete-copy", false, "with --accept-data-loss: promote a standby whose full copy has not ended, or that lacks values which only the primary has")
 	flags.BoolVar(&s.switchover.NoReverse, "no-reverse", false, "leave it to recover to feed the old primary")
 	return cmd
 }

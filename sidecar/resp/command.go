@@ -2,6 +2,7 @@ package resp
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
@@ -162,7 +163,7 @@ func (c *Command) keep(w *window.Window, at int, size int64) error {
 // cut forgets all but the name and the first argument; the framing of the next
 // one begins at the marked byte at.
 func (c *Command) cut(w *window.Window, at int) {
-	all := append(c.own, w.Marked()[:at]...)
+	all := slices.Concat(c.own, w.Marked()[:at])
 	name, first := string(all[c.ends[0]:c.ends[1]]), string(all[c.ends[2]:c.ends[3]])
 	c.own = AppendCommand(nil, name, first)
 	from := len(c.own) - len("\r\n") - len(first)
