@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	fencing "github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 )
 
 func (r *running) waitEnd(t *testing.T) error {
@@ -150,6 +152,15 @@ func TestFence(t *testing.T) {
 	}
 	if s := second.Status().Get(); s.InSync {
 		t.Error("a fenced replicator says that it is in sync")
+	}
+	// What it has read can go nowhere: it does not end as if it had drained.
+	second.stop()
+	var fenced *fencing.FencedError
+	if err := second.waitEnd(t); !errors.As(err, &fenced) || fenced.Want != 1 || fenced.Have != "2" {
+		t.Errorf("the fenced replicator ended with %v", err)
+	}
+	if dst.Do(t, "EXISTS", "late") != int64(0) {
+		t.Error("a write of an older epoch landed while it ended")
 	}
 }
 

@@ -67,8 +67,9 @@ type Replicator struct {
 	holding  atomic.Bool // deadlines are held back
 	held     deadlines
 	moved    atomic.Pointer[psync.SlotsMovingError]
-	unfenced wire.Phase // to return to when the fence lets this epoch write
-	copiedAt time.Time  // when the snapshot was written
+	unfenced wire.Phase                        // to return to when the fence lets this epoch write
+	fencedBy atomic.Pointer[fence.FencedError] // what keeps it from writing now
+	copiedAt time.Time                         // when the snapshot was written
 	guard    guard
 	reached  atomic.Int64 // applied, except for pending keys
 	behind   atomic.Bool  // for more than a moment, says the watcher
@@ -133,8 +134,9 @@ func (r *Replicator) Status() *status.Tracker { return r.st }
 var errDrained = errors.New("drained")
 
 // Run copies until ctx ends; then it applies what was read, within the bound
-// of advanced.drain_seconds, and returns nil. Any other return is an error
-// that waiting does not mend.
+// of advanced.drain_seconds, and returns nil, or the *fence.FencedError that
+// kept it from applying it. Any other return is an error that waiting does not
+// mend.
 func (r *Replicator) Run(ctx context.Context) error {
 	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -148,7 +150,11 @@ func (r *Replicator) Run(ctx context.Context) error {
 	defer stop()
 	err := r.run(ctx, hard)
 	if errors.Is(err, errDrained) || err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
+		fenced := r.fencedBy.Load()
+		if fenced == nil {
+			return nil
+		}
+		err = fmt.Errorf("ended while it could not write: %w", fenced)
 	}
 	r.st.Update(func(s *wire.Status) { s.Phase, s.InSync, s.Error = wire.PhaseFailed, false, err.Error() })
 	return err
@@ -292,6 +298,7 @@ func (r *Replicator) waiting(err error) {
 	now := r.st.Get()
 	switch {
 	case err == nil:
+		r.fencedBy.Store(nil)
 		if now.Error == "" && now.Phase != wire.PhaseFenced {
 			return
 		}
@@ -307,6 +314,9 @@ func (r *Replicator) waiting(err error) {
 	default:
 		if now.Error != err.Error() {
 			r.log.Warn("waiting for the target", "reason", err.Error())
+		}
+		if errors.As(err, &fenced) {
+			r.fencedBy.Store(fenced)
 		}
 		r.st.Update(func(s *wire.Status) {
 			s.Error = err.Error()
