@@ -112,6 +112,10 @@ demo-down: ## Remove what `make demo` or `make e2e` started
 e2e: ## The path of the demo with assertions, and bad input (Linux, root)
 	cd test && E2E=1 go test -v -count=1 -timeout 60m ./e2e
 
+.PHONY: e2e-full
+e2e-full: ## The same, then lost sites, frozen replicators, and the plugin killed in every step of a switch
+	cd test && E2E=1 E2E_FULL=1 go test -v -count=1 -timeout 3h ./e2e
+
 .PHONY: test-clusters
 test-clusters: ## Test the test clusters themselves: up, cut, stop, start, down (Linux, root)
 	cd test/cluster && CGO_ENABLED=0 go test -tags clusters -v -count=1 -timeout 20m ./life ./internal/network

@@ -1,6 +1,6 @@
 // Package e2e drives the real plugin against two real Kubernetes clusters with
 // Redis in them. It runs when E2E=1 is set, as root; E2E_DOWN=1 removes the
-// clusters at the end, E2E_NAMESPACE puts the instances beside those of a demo.
+// clusters at the end, E2E_FULL=1 runs TestFull, E2E_NAMESPACE puts the instances beside those of a demo.
 package e2e
 
 import (
@@ -55,9 +55,26 @@ func TestEndToEnd(t *testing.T) {
 		{"delete leaves nothing", deleteLeavesNothing},
 		{"every verb works with its documented rights", documentedRights},
 	}
-	if reason := unable(); reason != "" {
+	if reason := unable("E2E", "make e2e"); reason != "" {
 		t.Skipf("SKIPPED: %d end-to-end steps and the second scenario: %s", len(steps), reason)
 	}
+	world := start(t)
+	s := open(t, world, "default", "e2e")
+	for _, step := range steps {
+		if !t.Run(step.name, func(t *testing.T) { step.do(t, s) }) {
+			if alone[step.name] {
+				continue
+			}
+			s.explain(t)
+			t.Fatalf("stopped after %q: the later steps need it", step.name)
+		}
+	}
+	t.Run("labels of DaoCloud", func(t *testing.T) { daocloud(t, world) })
+}
+
+// start builds everything and starts the clusters.
+func start(t *testing.T) *harness.World {
+	t.Helper()
 	world, err := harness.New(testWriter{t})
 	if err != nil {
 		t.Fatal(err)
@@ -81,17 +98,7 @@ func TestEndToEnd(t *testing.T) {
 			}
 		})
 	}
-	s := open(t, world, "default", "e2e")
-	for _, step := range steps {
-		if !t.Run(step.name, func(t *testing.T) { step.do(t, s) }) {
-			if alone[step.name] {
-				continue
-			}
-			s.explain(t)
-			t.Fatalf("stopped after %q: the later steps need it", step.name)
-		}
-	}
-	t.Run("labels of DaoCloud", func(t *testing.T) { daocloud(t, world) })
+	return world
 }
 
 // alone are the steps whose failure does not keep the later ones from running.
@@ -105,9 +112,9 @@ var alone = map[string]bool{
 }
 
 // unable says why the end-to-end tests cannot run here.
-func unable() string {
-	if os.Getenv("E2E") != "1" {
-		return "E2E=1 is not set (make e2e sets it)"
+func unable(variable, target string) string {
+	if os.Getenv(variable) != "1" {
+		return variable + "=1 is not set (" + target + " sets it)"
 	}
 	if os.Geteuid() != 0 {
 		return "starting Kubernetes clusters needs root"

@@ -23,6 +23,7 @@ type switched struct {
 	Epoch              int64   `json:"epoch"`
 	Primary            string  `json:"primary"`
 	UnavailableSeconds float64 `json:"unavailableSeconds"`
+	Seconds            float64 `json:"seconds"`
 	FullCopies         int     `json:"fullCopies"`
 	Verify             *wire.VerifyResult
 	Steps              []struct {
@@ -78,11 +79,20 @@ func (s *scene) equalAfter(t *testing.T, p harness.Pair, replicators int) {
 // takesWrites says whether an application may write to a master of a site.
 func takesWrites(t *testing.T, instance *harness.Instance) bool {
 	t.Helper()
+	taken, all := takeWrites(t, instance)
+	if taken != 0 && taken != all {
+		t.Errorf("%d of %d masters take writes", taken, all)
+	}
+	return taken > 0
+}
+
+// takeWrites says how many masters of a site take writes of applications.
+func takeWrites(t *testing.T, instance *harness.Instance) (taken, all int) {
+	t.Helper()
 	masters, err := instance.Masters(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken := 0
 	for _, m := range masters {
 		// A key of another node's slots says nothing.
 		err := errors.New("MOVED")
@@ -97,10 +107,7 @@ func takesWrites(t *testing.T, instance *harness.Instance) bool {
 			t.Fatalf("pod %s: %v", m.Pod, err)
 		}
 	}
-	if taken != 0 && taken != len(masters) {
-		t.Errorf("%d of %d masters take writes", taken, len(masters))
-	}
-	return taken > 0
+	return taken, len(masters)
 }
 
 // circle is a planned failover and a failback, each with live writers on the

@@ -19,6 +19,12 @@ type Stats struct {
 	ByCommand    map[string]int64 `json:"byCommand"`
 	LastError    string           `json:"lastError,omitempty"`
 	Running      bool             `json:"running"`
+	// Steps counts, by the key that Redis keeps the same count in, the steps
+	// that were acknowledged; Lost those whose outcome is not known.
+	Steps map[string]int64 `json:"steps"`
+	Lost  map[string]int64 `json:"lost,omitempty"`
+	// First is when the first command was acknowledged.
+	First time.Time `json:"first,omitzero"`
 }
 
 // Writers write to keys below "live:{w<N>}:". Each worker has its own hash
@@ -27,23 +33,22 @@ type Stats struct {
 type Writers struct {
 	Client  redis.UniversalClient
 	Workers int
+	First   int // number of the first worker
 	Rate    int // steps a second, all workers together
 	Seed    uint64
 
 	mu    sync.Mutex
 	stats Stats
-	steps map[string]int64 // acknowledged steps by counter key
 }
 
 // Run writes until ctx ends. A command that is under way then is finished.
 func (w *Writers) Run(ctx context.Context) error {
 	w.mu.Lock()
-	w.stats = Stats{ByCommand: map[string]int64{}, Running: true}
-	w.steps = map[string]int64{}
+	w.stats = Stats{ByCommand: map[string]int64{}, Running: true, Steps: map[string]int64{}, Lost: map[string]int64{}}
 	w.mu.Unlock()
 	var group sync.WaitGroup
 	for i := range w.Workers {
-		group.Go(func() { w.work(ctx, i) })
+		group.Go(func() { w.work(ctx, w.First+i) })
 	}
 	group.Wait()
 	w.mu.Lock()
@@ -57,8 +62,7 @@ func (w *Writers) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.stats
-	out.ByCommand = map[string]int64{}
-	maps.Copy(out.ByCommand, w.stats.ByCommand)
+	out.ByCommand, out.Steps, out.Lost = maps.Clone(out.ByCommand), maps.Clone(out.Steps), maps.Clone(out.Lost)
 	return out
 }
 
@@ -67,7 +71,7 @@ func (w *Writers) Stats() Stats {
 func (w *Writers) CheckCounters(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, want := range w.steps {
+	for key, want := range w.stats.Steps {
 		got, err := w.Client.Get(ctx, key).Int64()
 		if err != nil {
 			return fmt.Errorf("counter %s: %w", key, err)
@@ -105,10 +109,16 @@ func (w *Writers) step(ctx context.Context, r random, tag string) {
 		return
 	}
 	counter := tag + "steps"
-	if w.count("incr", 1, w.Client.Incr(ctx, counter).Err()) {
-		w.mu.Lock()
-		w.steps[counter]++
-		w.mu.Unlock()
+	err = w.Client.Incr(ctx, counter).Err()
+	acknowledged := w.count("incr", 1, err)
+	var refused redis.Error
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case acknowledged:
+		w.stats.Steps[counter]++
+	case !errors.As(err, &refused):
+		w.stats.Lost[counter]++
 	}
 }
 
@@ -119,6 +129,9 @@ func (w *Writers) count(name string, commands int, err error) bool {
 	var refused redis.Error
 	switch {
 	case err == nil || errors.Is(err, redis.Nil):
+		if w.stats.First.IsZero() {
+			w.stats.First = time.Now()
+		}
 		w.stats.Acknowledged += int64(commands)
 		w.stats.ByCommand[name] += int64(commands)
 		return true

@@ -49,6 +49,23 @@ type Writers struct {
 // Writers are the writers that Write started, in this process or another.
 func (r Runner) Writers() *Writers { return &Writers{runner: r, name: "test-write"} }
 
+// Start starts live writers, the first one with that number, and waits until
+// they run: whether they are allowed to write is another question.
+func (r Runner) Start(ctx context.Context, rate, first int) (*Writers, error) {
+	w := r.Writers()
+	if err := r.start(ctx, w.name, "write", "-rate", fmt.Sprint(rate), "-first", fmt.Sprint(first)); err != nil {
+		return nil, err
+	}
+	err := wait.PollUntilContextTimeout(ctx, 300*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		stats, err := w.Stats(ctx)
+		return err == nil && stats.Acknowledged+stats.Failed+stats.Unknown > 0, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("site %s: start of writers: %w: %s", r.Cluster.Site, err, r.tail(ctx, w.name))
+	}
+	return w, nil
+}
+
 // Write starts live writers and waits until they have written.
 func (r Runner) Write(ctx context.Context, rate int) (*Writers, error) {
 	w := r.Writers()

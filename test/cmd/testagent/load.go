@@ -58,6 +58,7 @@ func write(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("write", flag.ExitOnError)
 	where := targetFlags(flags)
 	workers := flags.Int("workers", 4, "connections that write")
+	first := flags.Int("first", 0, "number of the first worker, in the names of its keys")
 	rate := flags.Int("rate", 300, "steps a second, all workers together")
 	duration := flags.Duration("duration", time.Hour, "end")
 	listen := flags.String("listen", ":8080", "address of /stats and /stop")
@@ -70,7 +71,7 @@ func write(ctx context.Context, args []string) error {
 		return err
 	}
 	defer func() { _ = client.Close() }()
-	writers := &load.Writers{Client: client, Workers: *workers, Rate: *rate, Seed: *seed}
+	writers := &load.Writers{Client: client, Workers: *workers, First: *first, Rate: *rate, Seed: *seed}
 	running, stop := context.WithTimeout(ctx, *duration)
 	defer stop()
 	mux := http.NewServeMux()
