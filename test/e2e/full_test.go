@@ -32,6 +32,7 @@ func TestFull(t *testing.T) {
 		{"the sites do not reach each other", parted},
 		{"the standby does not answer", standbyCut},
 		{"the plugin is killed in every step", everyStep},
+		{"network cut, the plugin is killed in every step without the primary", forcedAndKilled},
 	}
 	if reason := unable("E2E_FULL", "make e2e-full"); reason != "" {
 		t.Skipf("SKIPPED: %d end-to-end steps of lost sites: %s", len(steps), reason)
@@ -92,8 +93,9 @@ func (d *disasters) begin(t *testing.T, r loadpod.Runner, first int) *loadpod.Wr
 	return w
 }
 
-// end stops writers and books what they were told.
-func (d *disasters) end(t *testing.T, w *loadpod.Writers) {
+// end stops writers and books what they were told; it returns the keys of
+// their counters.
+func (d *disasters) end(t *testing.T, w *loadpod.Writers) []string {
 	t.Helper()
 	stats, err := w.Stop(t.Context())
 	if err != nil {
@@ -101,6 +103,7 @@ func (d *disasters) end(t *testing.T, w *loadpod.Writers) {
 	}
 	d.ledger.book(stats)
 	t.Logf("%d commands acknowledged, %d refused, %d without an answer; last error %q", stats.Acknowledged, stats.Failed, stats.Unknown, stats.LastError)
+	return keysOf(stats.Steps)
 }
 
 // cut takes the network of the source's site away and gives it back.
