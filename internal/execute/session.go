@@ -188,7 +188,8 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 	}
 	party.Kube, party.Cluster = client, client
 	party.Site.Context, party.Site.Namespace = client.Context(), client.Namespace()
-	if party.Err = req.Silent[site.Name]; party.Err != nil {
+	if silent := req.Silent[site.Name]; silent != nil {
+		party.Err = silent
 		return party, nil
 	}
 	id, err := client.ClusterID(ctx, client.Namespace())

@@ -93,7 +93,7 @@ func (t *Cluster) entailKeys(ctx context.Context, keys []Key, start, end int64) 
 			mark = end
 		}
 		note := [][]byte{[]byte("SADD"), []byte(k.Name)}
-		if err := t.add(ctx, appendArgs(nil, note), note, noted, slot, end, mark); err != nil {
+		if err := t.add(ctx, framedArgs(note), note, noted, slot, end, mark); err != nil {
 			return true, err
 		}
 		t.pendInTx(k, start, end)

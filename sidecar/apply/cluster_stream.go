@@ -209,7 +209,7 @@ func (t *Cluster) addSplit(ctx context.Context, args [][]byte, per int, start, e
 		if last[t.owner[slot]] == i {
 			mark = end
 		}
-		if err := t.add(ctx, appendArgs(nil, parts), parts, forwarded, slot, end, mark); err != nil {
+		if err := t.add(ctx, framedArgs(parts), parts, forwarded, slot, end, mark); err != nil {
 			return err
 		}
 	}
@@ -225,19 +225,20 @@ func (t *Cluster) addParts(ctx context.Context, parts [][][]byte, slot int, star
 		if i == len(parts)-1 {
 			mark = end
 		}
-		if err := t.add(ctx, appendArgs(nil, p), p, part, slot, end, mark); err != nil {
+		if err := t.add(ctx, framedArgs(p), p, part, slot, end, mark); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func appendArgs(dst []byte, args [][]byte) []byte {
+// framedArgs is a command as it goes to the socket.
+func framedArgs(args [][]byte) []byte {
 	words := make([]string, len(args))
 	for i, a := range args {
 		words[i] = string(a)
 	}
-	return resp.AppendCommand(dst, words...)
+	return resp.AppendCommand(nil, words...)
 }
 
 // add puts one command into the batch of its node, unless the node has it.

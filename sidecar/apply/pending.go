@@ -252,7 +252,7 @@ func (p *pendingKeys) without(args [][]byte, db int) []byte {
 			words = append(words, args[k:k+per]...)
 		}
 	}
-	return appendArgs(nil, words)
+	return framedArgs(words)
 }
 
 // targetDB is the database that MOVE or COPY writes to; db for all others.

@@ -13,7 +13,7 @@ import (
 // none.
 func (s *Standalone) WriteAll(ctx context.Context, commands []rewrite.Command, db int, end psync.Position) error {
 	for _, args := range commands {
-		if err := s.Write(ctx, &resp.Command{Raw: appendArgs(nil, args), Args: args}, db, end); err != nil {
+		if err := s.Write(ctx, &resp.Command{Raw: framedArgs(args), Args: args}, db, end); err != nil {
 			return err
 		}
 	}
@@ -25,7 +25,7 @@ func (s *Standalone) WriteAll(ctx context.Context, commands []rewrite.Command, d
 // part, they are done again.
 func (t *Cluster) WriteAll(ctx context.Context, commands []rewrite.Command, db int, end psync.Position) error {
 	if len(commands) == 1 {
-		return t.Write(ctx, &resp.Command{Raw: appendArgs(nil, commands[0]), Args: commands[0]}, db, end)
+		return t.Write(ctx, &resp.Command{Raw: framedArgs(commands[0]), Args: commands[0]}, db, end)
 	}
 	slots := make([]int, len(commands))
 	last := map[*clusterNode]int{}
@@ -57,7 +57,7 @@ func (t *Cluster) WriteAll(ctx context.Context, commands []rewrite.Command, db i
 		if last[t.owner[slots[i]]] == i {
 			mark = end.Offset
 		}
-		if err := t.add(ctx, appendArgs(nil, args), args, forwarded, slots[i], end.Offset, mark); err != nil {
+		if err := t.add(ctx, framedArgs(args), args, forwarded, slots[i], end.Offset, mark); err != nil {
 			return t.diverged(err)
 		}
 	}
