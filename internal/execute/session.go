@@ -188,7 +188,7 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 	}
 	party.Kube, party.Cluster = client, client
 	party.Site.Context, party.Site.Namespace = client.Context(), client.Namespace()
-	if silent := req.Silent[site.Name]; silent != nil {
+	if silent, was := req.Silent[site.Name]; was {
 		party.Err = silent
 		return party, nil
 	}

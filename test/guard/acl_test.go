@@ -28,16 +28,37 @@ var selective = []string{"selective", "on", ">pw", "~a:*", "+get", "+ping", "(~b
 // writes are tried by every user. Each would change something, by itself or
 // inside of a script.
 var writes = [][]string{
-	{"SET", "app:k", "v"}, {"SET", "b:k", "v"}, {"DEL", "c:k"}, {"FLUSHALL"}, {"FLUSHDB"}, {"RPUSH", "app:l", "v"}, {"SORT", "app:l", "STORE", "app:m"},
-	{"RESTORE", "app:r", "0", "x"}, {"MIGRATE", "127.0.0.1", "1", "app:k", "0", "1"}, {"SWAPDB", "0", "1"}, {"PEXPIRE", "app:k", "1"},
-	{"XREADGROUP", "GROUP", "g", "c", "STREAMS", "app:x", ">"}, {"EVAL", "return redis.call('set', KEYS[1], 'v')", "1", "app:k"},
-	{"EVAL", "return redis.call('flushall')", "0"}, {"FUNCTION", "FLUSH"}, {"COPY", "app:k", "app:m"},
+	{"SET", "app:k", "v"},
+	{"SET", "b:k", "v"},
+	{"DEL", "c:k"},
+	{"FLUSHALL"},
+	{"FLUSHDB"},
+	{"RPUSH", "app:l", "v"},
+	{"SORT", "app:l", "STORE", "app:m"},
+	{"RESTORE", "app:r", "0", "x"},
+	{"MIGRATE", "127.0.0.1", "1", "app:k", "0", "1"},
+	{"SWAPDB", "0", "1"},
+	{"PEXPIRE", "app:k", "1"},
+	{"XREADGROUP", "GROUP", "g", "c", "STREAMS", "app:x", ">"},
+	{"EVAL", "return redis.call('set', KEYS[1], 'v')", "1", "app:k"},
+	{"EVAL", "return redis.call('flushall')", "0"},
+	{"FUNCTION", "FLUSH"},
+	{"COPY", "app:k", "app:m"},
 }
 
 // reads go on: those of applications, of probes, of Sentinel and of operators.
 var reads = [][]string{
-	{"GET", "app:k"}, {"INFO"}, {"PING"}, {"ROLE"}, {"CONFIG", "GET", "maxmemory"}, {"CONFIG", "SET", "repl-timeout", "60"}, {"PUBLISH", "__sentinel__:hello", "x"},
-	{"CLIENT", "LIST"}, {"REPLICAOF", "NO", "ONE"}, {"MULTI"}, {"EXEC"},
+	{"GET", "app:k"},
+	{"INFO"},
+	{"PING"},
+	{"ROLE"},
+	{"CONFIG", "GET", "maxmemory"},
+	{"CONFIG", "SET", "repl-timeout", "60"},
+	{"PUBLISH", "__sentinel__:hello", "x"},
+	{"CLIENT", "LIST"},
+	{"REPLICAOF", "NO", "ONE"},
+	{"MULTI"},
+	{"EXEC"},
 }
 
 func TestProtection(t *testing.T) {
