@@ -171,25 +171,8 @@ func (t *Cluster) whole(loose []looseCommand) []looseCommand {
 // Put writes fetched values. The names go with the frontier: before it moves,
 // the stream would be read again from a place that the values are ahead of.
 func (t *Cluster) Put(ctx context.Context, values []Fetched, write func(Fetched) error) error {
-	put := values[:0:0]
-	for _, v := range values {
-		if !t.current(v.Key, v.Offset) {
-			continue
-		}
-		put = append(put, v)
-		var err error
-		switch {
-		case v.Foreign:
-		case v.Rec == nil:
-			err = t.Delete(ctx, 0, [][]byte{[]byte(v.Name)})
-		default:
-			err = write(v)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := t.Settle(ctx); err != nil {
+	put, err := t.writeFetched(ctx, t, values, write)
+	if err != nil {
 		return err
 	}
 	at := t.now.Offset

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
@@ -117,6 +118,31 @@ func (p *pendingKeys) complete(applied int64) int64 {
 func (p *pendingKeys) current(k Key, offset int64) bool {
 	w := p.m[k]
 	return w != nil && w.after <= offset
+}
+
+// writeFetched writes those of the values that are current, removes keys that
+// the source has not, and waits until the target has answered. It gives what
+// was written or removed.
+func (p *pendingKeys) writeFetched(ctx context.Context, w Writer, values []Fetched, write func(Fetched) error) ([]Fetched, error) {
+	put := values[:0:0]
+	for _, v := range values {
+		if !p.current(v.Key, v.Offset) {
+			continue
+		}
+		put = append(put, v)
+		var err error
+		switch {
+		case v.Foreign:
+		case v.Rec == nil:
+			err = w.Delete(ctx, v.DB, [][]byte{[]byte(v.Name)})
+		default:
+			err = write(v)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return put, w.Settle(ctx)
 }
 
 func (p *pendingKeys) save() { p.added = p.added[:0] }

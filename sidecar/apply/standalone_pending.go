@@ -103,25 +103,8 @@ func (s *Standalone) entail(args [][]byte, db int, end psync.Position) error {
 
 // Put writes fetched values.
 func (s *Standalone) Put(ctx context.Context, values []Fetched, write func(Fetched) error) error {
-	put := values[:0:0]
-	for _, v := range values {
-		if !s.current(v.Key, v.Offset) {
-			continue
-		}
-		put = append(put, v)
-		var err error
-		switch {
-		case v.Foreign:
-		case v.Rec == nil:
-			err = s.Delete(ctx, v.DB, [][]byte{[]byte(v.Name)})
-		default:
-			err = write(v)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := s.Settle(ctx); err != nil {
+	put, err := s.writeFetched(ctx, s, values, write)
+	if err != nil {
 		return err
 	}
 	// The names go with the checkpoint: before it the stream would be read
