@@ -52,7 +52,8 @@ test: test-packages ## Run the tests; installs the Debian packages that they nee
 	@unformatted=$$(find . -name '*.go' -not -path './dist/*' -print0 | xargs -0 gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	$(TEST) $$(go list ./... | grep -v '/sidecar\(/\|$$\)')
-	$(TEST) -race -timeout 30m ./sidecar/...
+	@# Most of these tests wait for servers, so more of them run than there are processors.
+	$(TEST) -race -timeout 30m -parallel 5 ./sidecar/...
 	cd test && go vet ./... && $(TEST) ./...
 	cd test/cluster && CGO_ENABLED=0 $(TEST) $$(go list -f '{{if .TestGoFiles}}{{.ImportPath}}{{end}}' ./internal/...)
 

@@ -123,6 +123,7 @@ func startLinks(t *testing.T, links []link) []*running {
 // themselves, no key is lost and none is left over. A new plan with the slots
 // of now copies nothing again.
 func TestSourceReshard(t *testing.T) {
+	t.Parallel()
 	for to, makeTarget := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
 		t.Run(to, func(t *testing.T) {
 			src, dst := clusterSide(t), makeTarget(t)
@@ -185,6 +186,7 @@ func TestSourceReshard(t *testing.T) {
 // TestMasterWithoutSlots moves all slots of a master away: its shard has
 // nothing more to do and says so, another one has the keys.
 func TestMasterWithoutSlots(t *testing.T) {
+	t.Parallel()
 	src, dst := clusterSide(t), standaloneSide(t)
 	c := src.doer.(*testredis.Cluster)
 	m := c.Masters()
@@ -214,6 +216,7 @@ func TestMasterWithoutSlots(t *testing.T) {
 // TestSlotsNobodyFollows moves slots to a master that no replicator follows:
 // the copy is not complete until one does.
 func TestSlotsNobodyFollows(t *testing.T) {
+	t.Parallel()
 	src, dst := clusterSide(t), standaloneSide(t)
 	c := src.doer.(*testredis.Cluster)
 	m := c.Masters()
@@ -239,6 +242,7 @@ func TestSlotsNobodyFollows(t *testing.T) {
 // TestReshardDuringCopy moves slots while the first copy is being written:
 // what was sent is answered before anything else, and the copy starts over.
 func TestReshardDuringCopy(t *testing.T) {
+	t.Parallel()
 	for to, makeTarget := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
 		t.Run(to, func(t *testing.T) {
 			src, dst := clusterSide(t), makeTarget(t)

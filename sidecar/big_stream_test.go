@@ -108,6 +108,7 @@ func TestLargeCommands(t *testing.T) {
 // connections to the target are cut and replicators take over from each
 // other, as after a SIGKILL.
 func TestLargeCommandsOnce(t *testing.T) {
+	t.Parallel()
 	for name, target := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
 		t.Run(name, func(t *testing.T) {
 			src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "512mb")...)
@@ -158,6 +159,7 @@ func TestLargeCommandsOnce(t *testing.T) {
 // TestArgumentTooLongForTarget: the limit of the target is a reason to stop,
 // with nothing of the command written, and not one to try for ever.
 func TestArgumentTooLongForTarget(t *testing.T) {
+	t.Parallel()
 	for name, target := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
 		t.Run(name, func(t *testing.T) {
 			src, dst := testredis.Start(t, debugArgs()...), target(t)

@@ -14,6 +14,7 @@ import (
 // not answered all that was sent: the answers are read before the connections
 // are used again, so none is taken for that of another command.
 func TestSnapshotBreaksOff(t *testing.T) {
+	t.Parallel()
 	src := testredis.Start(t, append(debugArgs(), "--repl-ping-replica-period", "3600", "--rdbcompression", "no")...)
 	for i := range 40 {
 		args := []string{"MSET"}

@@ -9,6 +9,9 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 )
 
+// The tests with deadlines of a second or two are not parallel: beside others
+// they would find their keys expired too early.
+
 // TestDeadlineDuringCopy: a key whose time runs out while the snapshot is
 // being written, and that the source has kept alive meanwhile, is not lost; a
 // held deadline is the true one in the end, also after a restart in between
@@ -174,6 +177,7 @@ func TestWrittenAfterItsTime(t *testing.T) {
 // TestInSyncAfterLostBytes: a promoted replica has fewer bytes than the master
 // that is gone had; the lag is not measured against the lost ones for ever.
 func TestInSyncAfterLostBytes(t *testing.T) {
+	t.Parallel()
 	a := testredis.Start(t, debugArgs()...)
 	b := testredis.StartReplica(t, a, debugArgs()...)
 	dst := testredis.Start(t, debugArgs()...)

@@ -13,6 +13,7 @@ import (
 // TestEviction: a target that drops keys for want of memory is no copy any
 // more, and says so.
 func TestEviction(t *testing.T) {
+	t.Parallel()
 	src, dst, l := pairOfServers(t)
 	fence(t, dst)
 	r := start(t, l)

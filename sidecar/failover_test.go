@@ -13,6 +13,7 @@ import (
 // TestSourceFailover attaches to the replica, loses it, and follows a
 // promotion: never with a second full copy.
 func TestSourceFailover(t *testing.T) {
+	t.Parallel()
 	a := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 	b := testredis.StartReplica(t, a, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 	c := testredis.StartReplica(t, a, append(debugArgs(), "--repl-backlog-size", "64mb")...)
@@ -79,6 +80,7 @@ func splitLines(s string) []string {
 // TestSentinelTargetFailover kills the target's master under writes: Sentinel
 // promotes the replica, and nothing is lost or doubled.
 func TestSentinelTargetFailover(t *testing.T) {
+	t.Parallel()
 	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 	m := testredis.Start(t, debugArgs()...)
 	rep := testredis.StartReplica(t, m, debugArgs()...)
@@ -113,6 +115,7 @@ func TestSentinelTargetFailover(t *testing.T) {
 
 // TestClusterTargetFailover kills a master of the target under writes.
 func TestClusterTargetFailover(t *testing.T) {
+	t.Parallel()
 	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 	dst := testredis.StartCluster(t, 3, 1, debugArgs()...)
 	fence(t, dst)
@@ -139,6 +142,7 @@ func TestClusterTargetFailover(t *testing.T) {
 
 // TestClusterTargetReshard moves slots of the target while commands come.
 func TestClusterTargetReshard(t *testing.T) {
+	t.Parallel()
 	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 	dst := testredis.StartCluster(t, 3, 0, debugArgs()...)
 	fence(t, dst)

@@ -30,6 +30,7 @@ func pairOfServers(t *testing.T) (src, dst *testredis.Server, l link) {
 
 // TestStaleKeys copies onto a target that holds other keys, under each policy.
 func TestStaleKeys(t *testing.T) {
+	t.Parallel()
 	fill := func(t *testing.T, stale int) (src, dst *testredis.Server, l link) {
 		src, dst, l = pairOfServers(t)
 		fence(t, dst)
@@ -114,6 +115,7 @@ func TestStaleKeys(t *testing.T) {
 
 // TestFence starts replicators that may not write.
 func TestFence(t *testing.T) {
+	t.Parallel()
 	src, dst, l := pairOfServers(t)
 	src.Do(t, "SET", "k", "v")
 	r := start(t, l)
@@ -166,6 +168,7 @@ func TestFence(t *testing.T) {
 
 // TestFlush: what an operator does to a source must not empty its copy.
 func TestFlush(t *testing.T) {
+	t.Parallel()
 	src, dst, l := pairOfServers(t)
 	fence(t, dst)
 	seedData(t, src, true)
@@ -194,6 +197,7 @@ func TestFlush(t *testing.T) {
 
 // TestNotTheData: commands of the stream that must not reach the target.
 func TestNotTheData(t *testing.T) {
+	t.Parallel()
 	src, dst, l := pairOfServers(t)
 	fence(t, dst)
 	r := start(t, l)

@@ -19,6 +19,7 @@ import (
 // under writes: the replicator goes on as the user that may write, and as the
 // other one after a server lost its ACLs, without a command lost or doubled.
 func TestProtectedStandby(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []string{"standalone", "cluster"} {
 		t.Run(shape, func(t *testing.T) {
 			src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)

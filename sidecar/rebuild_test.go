@@ -64,6 +64,7 @@ func streamText(t *testing.T, s *testredis.Server, key string) []any {
 // and groups are those of the source, and nothing is left behind, not even of
 // an attempt before it.
 func TestRebuild(t *testing.T) {
+	t.Parallel()
 	for _, to := range []string{"standalone", "cluster"} {
 		t.Run(to, func(t *testing.T) {
 			src, dst := standaloneSide(t), standaloneSide(t)
@@ -128,6 +129,7 @@ func TestRebuild(t *testing.T) {
 // TestRebuildBroken cuts the connection while a value is being built: nobody
 // sees a part of it, and it is built again from its start.
 func TestRebuildBroken(t *testing.T) {
+	t.Parallel()
 	src, dst := standaloneSide(t), standaloneSide(t)
 	fence(t, dst)
 	const fields = 200_000
@@ -169,6 +171,7 @@ func TestRebuildBroken(t *testing.T) {
 // TestRebuildChain copies from a server that another pair is copying into:
 // what is built there is data on the way to its name.
 func TestRebuildChain(t *testing.T) {
+	t.Parallel()
 	src, mid, dst := standaloneSide(t), standaloneSide(t), standaloneSide(t)
 	fence(t, mid)
 	dst.Do(t, "SET", wire.FenceKey("q"), "1")

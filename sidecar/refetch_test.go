@@ -53,6 +53,7 @@ func try(s *testredis.Server, commands [][]string) error {
 // written to; replicators take over from each other in the middle of it, as
 // after a SIGKILL.
 func TestCrossSlot(t *testing.T) {
+	t.Parallel()
 	for _, every := range []time.Duration{0, 150 * time.Millisecond} {
 		t.Run("takeover every "+every.String(), func(t *testing.T) {
 			src := testredis.Start(t, debugArgs()...)
@@ -105,6 +106,7 @@ func notedPending(t *testing.T, dst side) int {
 // known to the processes after the one that met them, and nothing else waits
 // for them.
 func TestPendingOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	for name, target := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
 		t.Run(name, func(t *testing.T) {
 			src := testredis.Start(t, debugArgs()...)

@@ -305,6 +305,7 @@ func clusterSlots(t *testing.T, s *testredis.Server) string {
 // TestEveryShape copies between all shapes: a snapshot with all types, the
 // stream after it, and restarts in the middle of non-idempotent writes.
 func TestEveryShape(t *testing.T) {
+	t.Parallel()
 	shapes := map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide}
 	for from, makeSource := range shapes {
 		for to, makeTarget := range shapes {

@@ -15,6 +15,7 @@ import (
 // settled while the stream had another database selected. No full copy, and
 // every command once, in its own database.
 func TestGoesOnWhereThePluginSays(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []string{"standalone", "cluster"} {
 		t.Run(shape, func(t *testing.T) {
 			src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
@@ -75,6 +76,7 @@ func TestGoesOnWhereThePluginSays(t *testing.T) {
 // is gone on from, also where the nodes of a cluster stand at different
 // offsets because the replicator before ended without warning.
 func TestGoesOnUnderAnotherEpoch(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []string{"standalone", "cluster"} {
 		t.Run(shape, func(t *testing.T) {
 			src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)

@@ -53,6 +53,7 @@ func found(r *wire.VerifyResult) string {
 // TestVerify copies three shards into one server and into a cluster, and
 // compares under writes what the replicators make of it.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	fields := 100_000
 	if os.Getenv("BIG_VALUES") != "" {
 		fields = 1_000_000
@@ -184,6 +185,7 @@ func keepWriting(ctx context.Context, c *testredis.Cluster) error {
 // TestVerifyBehind: with a replicator that is away, the text says that what
 // differs may be late.
 func TestVerifyBehind(t *testing.T) {
+	t.Parallel()
 	src, dst := testredis.Start(t), standaloneSide(t)
 	fence(t, dst)
 	l := link{slots: "0-16383", sources: []string{src.Addr}, target: dst.target}
