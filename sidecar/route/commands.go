@@ -37,10 +37,8 @@ type keySpec struct {
 
 func one(class Class) keySpec { return keySpec{class: class, first: 1, last: 1, step: 1} }
 
-// table lists what Redis 6.0 to 8 and Valkey 8 and 9 write into a
+// makeTable lists what Redis 6.0 to 8 and Valkey 8 and 9 write into a
 // replication stream, from their COMMAND output.
-var table = makeTable()
-
 func makeTable() map[string]keySpec {
 	t := map[string]keySpec{
 		"select": {class: ClassSelect}, "multi": {class: ClassMulti}, "exec": {class: ClassExec},
@@ -88,26 +86,9 @@ func makeTable() map[string]keySpec {
 	return t
 }
 
-// lookup finds a command without regard to case.
-func lookup(name []byte) (keySpec, bool) {
-	var low [24]byte
-	if len(name) > len(low) {
-		return keySpec{}, false
-	}
-	for i, c := range name {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		low[i] = c
-	}
-	s, ok := table[string(low[:len(name)])]
-	return s, ok
-}
-
 // ClassOf classifies a command by its name.
 func ClassOf(name []byte) Class {
-	s, _ := lookup(name)
-	return s.class
+	return lookup(name).class
 }
 
 // UnknownError says that the keys of a command are not known, so that it
@@ -120,8 +101,8 @@ func (e *UnknownError) Error() string {
 
 // Keys appends the positions of the keys of a command in args to dst.
 func Keys(dst []int, args [][]byte) ([]int, error) {
-	s, ok := lookup(args[0])
-	if !ok {
+	s := lookup(args[0])
+	if s == &unknown {
 		return dst, &UnknownError{Name: string(args[0])}
 	}
 	if s.first > 0 {
@@ -163,15 +144,15 @@ func Keys(dst []int, args [][]byte) ([]int, error) {
 // Splittable reports whether a command may be cut into one command per key
 // group, and how many arguments belong to each key.
 func Splittable(name []byte) (per int, ok bool) {
-	s, _ := lookup(name)
+	s := lookup(name)
 	return s.step, s.split
 }
 
 // OneKey reports whether a command has one key, its first argument, and writes
 // no other one: whatever follows is no key.
 func OneKey(name []byte) bool {
-	s, ok := lookup(name)
-	return ok && s.class == ClassWrite && s.first == 1 && s.last == 1 && s.count == 0 && !s.store
+	s := lookup(name)
+	return s.class == ClassWrite && s.first == 1 && s.last == 1 && s.count == 0 && !s.store
 }
 
 // equalFold compares with a lower-case word, ASCII only.

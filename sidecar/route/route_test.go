@@ -83,3 +83,26 @@ d4 10.0.0.4:6379 master,fail - 0 0 1 connected 300-400
 		t.Error("a line of two fields was accepted")
 	}
 }
+
+// TestLookup finds every command of the table in any case, and nothing that
+// differs from one in a byte or in its length.
+func TestLookup(t *testing.T) {
+	list := makeTable()
+	for name, want := range list {
+		for _, n := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
+			if got := lookup([]byte(n)); *got != want {
+				t.Errorf("%s: %+v, want %+v", n, *got, want)
+			}
+		}
+		others := []string{name + "x", name[:len(name)-1], name + strings.Repeat("x", 25)}
+		for i := range name {
+			others = append(others, name[:i]+"_"+name[i+1:], name[:i]+"\x00"+name[i+1:], name[:i]+"5"+name[i+1:])
+		}
+		for _, n := range others {
+			_, listed := list[n]
+			if found := lookup([]byte(n)) != &unknown; found != listed {
+				t.Errorf("%q: found %v, listed %v", n, found, listed)
+			}
+		}
+	}
+}

@@ -27,7 +27,7 @@ func Written(dst, keys []int, args [][]byte) []int {
 			return append(dst, at)
 		}
 	}
-	if s, _ := lookup(args[0]); s.store { // SORT, GEORADIUS: the keys after STORE
+	if lookup(args[0]).store { // SORT, GEORADIUS: the keys after STORE
 		return append(dst, keys[min(1, len(keys)):]...)
 	}
 	return append(dst, keys...)
