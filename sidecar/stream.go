@@ -167,24 +167,29 @@ func (s *streaming) consume(in *input) error {
 	}
 	c := resp.Command{Keeper: s.r.bulk}
 	for {
-		err := resp.ReadCommand(s.w, &c)
-		var target *applyError
-		switch {
-		case errors.As(err, &target):
-			return target.err
-		case errors.As(err, new(*bulk.FileError)):
-			return err
-		case errors.Is(err, bulk.ErrTooLong):
-			return stopf("%v; raise proto-max-bulk-len at the target and advanced.target_redis_proto_max_bulk_len here", err)
-		case errors.Is(err, window.ErrTooLarge):
-			return stopf("a command of the stream is too large: %v", err)
-		case err != nil:
-			return &SourceError{err}
+		if err := resp.ReadCommand(s.w, &c); err != nil {
+			return unread(err)
 		}
 		if err := s.command(&c); err != nil {
 			return err
 		}
 	}
+}
+
+// unread says what it means that a command could not be read.
+func unread(err error) error {
+	var target *applyError
+	switch {
+	case errors.As(err, &target):
+		return target.err
+	case errors.As(err, new(*bulk.FileError)):
+		return err
+	case errors.Is(err, bulk.ErrTooLong):
+		return stopf("%v; raise proto-max-bulk-len at the target and advanced.target_redis_proto_max_bulk_len here", err)
+	case errors.Is(err, window.ErrTooLarge):
+		return stopf("a command of the stream is too large: %v", err)
+	}
+	return &SourceError{err}
 }
 
 // flush sends the open batch, unless a transaction of the source is open.
@@ -352,11 +357,11 @@ func (s *streaming) write(c *resp.Command) error {
 // put gives a command to the target in the form that it takes.
 func (s *streaming) put(c *resp.Command) error {
 	fitted, err := s.fits.Rewrite(c.Args, s.db)
-	var unsupported *rewrite.UnsupportedError
 	switch {
-	case errors.As(err, &unsupported):
-		return stopf("%v", err)
 	case err != nil:
+		if errors.As(err, new(*rewrite.UnsupportedError)) {
+			return stopf("%v", err)
+		}
 		return err
 	case fitted == nil:
 		return s.r.w.Write(s.ctx, c, s.db, s.position())

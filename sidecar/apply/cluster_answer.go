@@ -103,8 +103,7 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 func (b *nodeBatch) answerPlain(n *clusterNode) (left []looseCommand, first error) {
 	for i := range b.cmds {
 		err := resp.SkipReply(n.c.W)
-		var broken *resp.ReadError
-		if errors.As(err, &broken) {
+		if err != nil && errors.As(err, new(*resp.ReadError)) {
 			return nil, err
 		}
 		if err != nil && !transient(err) {

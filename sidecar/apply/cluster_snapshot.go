@@ -227,10 +227,9 @@ func (t *Cluster) answerChunk(n *clusterNode) error {
 	var first error
 	for i := range k.n {
 		err := resp.SkipReply(n.c.W)
-		var broken *resp.ReadError
 		switch {
 		case err == nil:
-		case errors.As(err, &broken):
+		case errors.As(err, new(*resp.ReadError)):
 			return err
 		case resp.IsCode(err, "BUSYKEY") && (t.o.SkipExisting || k.resent):
 		case !transient(err):

@@ -69,7 +69,7 @@ func (p *pipe) send() error {
 func (p *pipe) read() error {
 	for range p.due[0] {
 		err := resp.SkipReply(p.c.W)
-		if broken := (*resp.ReadError)(nil); errors.As(err, &broken) {
+		if err != nil && errors.As(err, new(*resp.ReadError)) {
 			return err
 		}
 		if p.err == nil {

@@ -34,7 +34,7 @@ func options(addrs ...string) Options {
 	}
 }
 
-func command(t *testing.T, args ...string) *resp.Command {
+func command(t testing.TB, args ...string) *resp.Command {
 	t.Helper()
 	var c resp.Command
 	if err := resp.ReadCommand(commandsOf(resp.AppendCommand(nil, args...)), &c); err != nil {
@@ -43,7 +43,7 @@ func command(t *testing.T, args ...string) *resp.Command {
 	return &c
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func must(t *testing.T, err error) {
 
 // copied makes w the writer of a target that holds an empty snapshot up to
 // offset 100.
-func copied(t *testing.T, w Writer) {
+func copied(t testing.TB, w Writer) {
 	t.Helper()
 	ctx := t.Context()
 	_, err := w.Take(ctx)

@@ -77,6 +77,39 @@ func BenchmarkClusterRestore(b *testing.B) {
 	}
 }
 
+// BenchmarkStream applies commands of a stream to a real server. In user mode
+// the cost of a command is that of the replicator without its source.
+func BenchmarkStream(b *testing.B) {
+	targets := map[string]func(b *testing.B) Writer{
+		"standalone": func(b *testing.B) Writer { return NewStandalone(options(testredis.Start(b).Addr)) },
+		"cluster":    func(b *testing.B) Writer { return NewCluster(options(testredis.StartCluster(b, 1, 0).Addrs()...)) },
+	}
+	commands := map[string][]string{"SET": {"SET", "key:12345678", strings.Repeat("x", 100)}, "INCR": {"INCR", "counter:12345678"}}
+	for to, target := range targets {
+		for name, args := range commands {
+			b.Run(to+"/"+name, func(b *testing.B) {
+				w := target(b)
+				copied(b, w)
+				c, ctx := command(b, args...), b.Context()
+				b.ReportAllocs()
+				for offset := int64(101); b.Loop(); offset++ {
+					if err := w.Write(ctx, c, 0, at(offset)); err != nil {
+						b.Fatal(err)
+					}
+					if w.Full() {
+						if err := w.Flush(ctx, false); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				if err := w.Flush(ctx, true); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
+}
+
 // TestBatchOfAllWidths: a script is told of commands of any number of
 // arguments, moves the frontier over those before one that is refused, and
 // repeats none of them.

@@ -191,8 +191,7 @@ func skipReply(w *window.Window, depth int) error {
 	var first error
 	for range n {
 		err := skipReply(w, depth+1)
-		var broken *ReadError
-		if errors.As(err, &broken) {
+		if err != nil && errors.As(err, new(*ReadError)) {
 			return err
 		}
 		if first == nil {

@@ -91,7 +91,8 @@ func (w *world) streamCluster(t *testing.T) {
 		if l.name == incrs.name {
 			limits.ratio = 1.7
 		}
-		rows := []row{plain, w.follow(ours, w.binary, files, three)}
+		// Beside the goal: what the source allows, whatever follows it.
+		rows := []row{plain, w.followNative(files), w.follow(ours, w.binary, files, three)}
 		if w.peer != "" {
 			rows = append(rows, w.follow("PEER", w.peer, files, three))
 		}
