@@ -14,7 +14,9 @@ func Decide(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 	r := w.Record
 	if last := unawaited(w, verb); last != nil {
 		p := &Plan{Switch: *last, Phase: r.Phase}
-		p.add(OpLink, r.Standby())
+		// A full copy that is not done goes on under what was agreed to.
+		full := verb == pair.VerbRecover && len(last.Positions) == 0 && !w.Link.Complete
+		p.Steps = append(p.Steps, Step{Op: OpLink, Site: r.Standby(), Full: full})
 		p.add(OpAwait, r.Standby())
 		return p, nil
 	}
@@ -47,7 +49,11 @@ func Decide(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 // wanted them: run again, it waits, and does not turn them a second time.
 func Unawaited(r *pair.Record, verb pair.Verb) bool {
 	last := r.Body.Switch
-	if verb != pair.VerbFailover && verb != pair.VerbFailback || last == nil || last.NoReverse || last.Forced || r.Paused {
+	switch {
+	case last == nil || r.Paused:
+		return false
+	case verb == pair.VerbRecover: // also after a failover without the primary
+	case verb != pair.VerbFailover && verb != pair.VerbFailback || last.NoReverse || last.Forced:
 		return false
 	}
 	waiting := r.Phase == pair.PhaseRecovering || r.Phase == pair.PhaseSyncing

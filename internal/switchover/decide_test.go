@@ -80,3 +80,45 @@ func TestInterruptedWait(t *testing.T) {
 		}
 	}
 }
+
+// TestInterruptedRecover: what was agreed to lose when a full copy began is
+// not asked again, and not taken back, in the middle of it.
+func TestInterruptedRecover(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		phase          pair.Phase
+		ended          bool
+		fence          int64
+		complete, full bool
+		discard        bool
+		code           int
+	}{
+		{"before the fence", pair.PhaseFailedOver, false, 1, false, true, true, 0},
+		{"after the fence", pair.PhaseFailedOver, false, 2, false, true, true, 0},
+		{"after the fence, without the flag", pair.PhaseFailedOver, false, 2, false, true, false, fault.CodeRefused},
+		{"in the wait", pair.PhaseRecovering, true, 2, false, true, false, 0},
+		{"at the end of the wait", pair.PhaseRecovering, true, 2, true, false, false, 0},
+	} {
+		w := inSync()
+		w.Record.Epoch, w.Record.Primary, w.Record.Phase = 2, "b", c.phase
+		w.Record.Body.Sites["a"] = pair.SiteState{Invalidated: !c.ended}
+		w.Record.Body.Switch = &pair.Switch{
+			ID: "op", Verb: pair.VerbRecover, From: "a", To: "b", Epoch: 2, Base: 1, Opening: true, Opened: true, Forced: true, Ended: c.ended,
+		}
+		w.Sites["a"] = switchover.Site{Name: "a", Reachable: true, Answers: true, Protectable: true, Fence: c.fence, Keys: 7}
+		w.Sites["b"] = switchover.Site{Name: "b", Reachable: true, Answers: true, Protectable: true, Fence: 2}
+		w.Link.Complete = c.complete
+		p, err := switchover.Decide(w, pair.VerbRecover, "next", switchover.Options{Discard: c.discard})
+		if fault.ExitCode(err) != c.code {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil {
+			continue
+		}
+		n := len(p.Steps)
+		want := []switchover.Step{{Op: switchover.OpLink, Site: "a", Full: c.full}, {Op: switchover.OpAwait, Site: "a"}}
+		if n < 2 || !slices.Equal(p.Steps[n-2:], want) || c.ended != (n == 2) {
+			t.Errorf("%s: %v", c.name, p.Steps)
+		}
+	}
+}

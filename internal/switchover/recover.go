@@ -32,7 +32,9 @@ func recoverPair(w World, id string, o Options) (*Plan, error) {
 	s.ID, s.Verb, s.Epoch, s.Before, s.Ended = id, pair.VerbRecover, r.Epoch, r.Phase, false
 	s.Opening, s.Opened, s.NoReverse = true, true, false
 	invalid := r.Body.Sites[old].Invalidated || s.Forced
-	begun := site.Fence == r.Epoch // this link ran already: it has its own checkpoints
+	// This link ran already, and has its own checkpoints. The fence alone does
+	// not say so: an interrupted recover may have got no further.
+	begun := site.Fence == r.Epoch && w.Link.Complete
 	partial := !invalid && len(s.Positions) > 0 && (s.Kept && site.Protected || site.Closed && site.Protectable)
 	p := &Plan{Switch: s, Phase: pair.PhaseFailedOver}
 	if !partial {
