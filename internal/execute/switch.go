@@ -141,14 +141,17 @@ func (r *SwitchResult) fill(ran *switchover.Result, last *pair.Record) {
 	r.Phase, r.Epoch, r.Primary, r.Standby = last.Phase, last.Epoch, last.Primary, last.Standby()
 }
 
+// Ready runs the hook before a step. For the commit this has to be before it
+// is written down: that is the point of no return.
+func (h *switchHands) Ready(ctx context.Context, step switchover.Step, r *pair.Record) error {
+	return h.hook(ctx, step, false, r)
+}
+
 // Do does a step and shows it.
 func (h *switchHands) Do(ctx context.Context, step switchover.Step, r *pair.Record) error {
 	h.opts.Progress.StepStarted(step.String())
 	start := time.Now()
-	err := h.hook(ctx, step, false, r)
-	if err == nil {
-		err = h.do(ctx, step, r)
-	}
+	err := h.do(ctx, step, r)
 	if err == nil {
 		if hookErr := h.hook(ctx, step, true, r); hookErr != nil {
 			h.notes = append(h.notes, "hook: "+hookErr.Error())
@@ -186,6 +189,8 @@ func (h *switchHands) Save(ctx context.Context, r *pair.Record, first string, li
 
 // dryHands look and do nothing.
 type dryHands struct{ switchover.Hands }
+
+func (dryHands) Ready(context.Context, switchover.Step, *pair.Record) error { return nil }
 
 func (dryHands) Do(_ context.Context, step switchover.Step, r *pair.Record) error {
 	if step.Op == switchover.OpProtect {

@@ -58,7 +58,7 @@ func differences(s *Session, r *wire.VerifyResult) error {
 
 // givesUp tells a failure before the point of no return after which the switch
 // is taken back by itself: one that keeps everybody from writing, or that came
-// before anything was closed.
+// before anything was closed, or the word of a hook.
 func givesUp(ctx context.Context, ran *switchover.Result, err error) bool {
 	if err == nil || ran.Record == nil {
 		return false
@@ -71,6 +71,9 @@ func givesUp(ctx context.Context, ran *switchover.Result, err error) bool {
 		return false // it is another's now
 	}
 	if len(ran.Left) > 0 && ran.Left[0].Op == switchover.OpVerify {
+		return true
+	}
+	if errors.Is(err, switchover.ErrNotReady) {
 		return true
 	}
 	return fault.ExitCode(err) == fault.CodeTimeout && len(s.Window) > 0

@@ -153,6 +153,8 @@ func (o *operator) Save(_ context.Context, r *pair.Record, first string, lines .
 	})
 }
 
+func (o *operator) Ready(context.Context, switchover.Step, *pair.Record) error { return nil }
+
 func (o *operator) Do(_ context.Context, step switchover.Step, r *pair.Record) error {
 	if o.dead {
 		return errCrash

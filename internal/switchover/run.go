@@ -15,6 +15,9 @@ import (
 type Hands interface {
 	// Look observes the world: the records as they are now, and both sites.
 	Look(ctx context.Context) (World, error)
+	// Ready is asked before a step is begun in the record: its error stops the
+	// run there, and nothing of the step was done.
+	Ready(ctx context.Context, step Step, r *pair.Record) error
 	// Do does one step and comes back when its end was observed. It may note
 	// in the Switch of the record what the step came to. An error says that the
 	// step was not done, or that nobody knows: it will be done again.
@@ -37,6 +40,9 @@ type Result struct {
 // ErrMoved is the error of a step that saw that something had changed since
 // the steps before it: they are done again.
 var ErrMoved = errors.New("something moved meanwhile")
+
+// ErrNotReady is the error of a run that Hands.Ready stopped.
+var ErrNotReady = errors.New("stopped before the step")
 
 // maxRounds bounds how often the steps before the commit are done again.
 const maxRounds = 5
@@ -83,6 +89,7 @@ type run struct {
 	record *pair.Record
 	plan   *Plan
 	lines  []string // for the journal, not saved yet
+	saved  bool     // the record holds something of this run
 }
 
 func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Plan, result *Result) error {
@@ -100,7 +107,12 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 			return fault.Wrap(fault.CodeInterrupted, "run the same command, or resume, to go on",
 				fmt.Errorf("stopped before the step %q: %w", step, context.Cause(ctx)))
 		}
-		if err := u.step(ctx, step); err != nil {
+		err := u.step(ctx, step)
+		if errors.Is(err, ErrNotReady) && !u.saved && old.Switching() == nil {
+			result.Record = old
+			return fault.Refuse("mend the cause and run it again", "%w; nothing was done", err)
+		}
+		if err != nil {
 			return inTheMiddle(step, err)
 		}
 		result.Done = append(result.Done, step)
@@ -123,6 +135,13 @@ func inTheMiddle(step Step, err error) error {
 }
 
 func (u *run) step(ctx context.Context, step Step) error {
+	if err := u.hands.Ready(ctx, step, u.record); err != nil {
+		err = fmt.Errorf("%w: %w", ErrNotReady, err)
+		if len(u.lines) == 0 {
+			return err
+		}
+		return errors.Join(err, u.save(ctx, "stopped before: "+step.String()))
+	}
 	u.before(step)
 	if err := u.save(ctx, "begin: "+step.String()); err != nil {
 		return err
@@ -143,7 +162,7 @@ func (u *run) step(ctx context.Context, step Step) error {
 // beginning of the next are one write.
 func (u *run) save(ctx context.Context, line string) error {
 	lines := slices.Concat(u.lines, []string{line})
-	u.lines = nil
+	u.lines, u.saved = nil, true
 	return u.hands.Save(context.WithoutCancel(ctx), u.record, u.record.Body.Switch.From, lines...)
 }
 
