@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func (s *scene) say(t *testing.T, shard int, status wire.Status) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.b.Proxy[fmt.Sprintf("redis/%s:9310/status", podOf(shard))] = string(text)
+	s.b.Answer(fmt.Sprintf("redis/%s:9310/status", podOf(shard)), string(text))
 }
 
 func podOf(shard int) string { return fmt.Sprintf("dr1-to-redis-b-%d-pod", shard) }
@@ -170,9 +171,37 @@ type result struct {
 
 func run(t *testing.T, args ...string) result {
 	t.Helper()
-	in, out, errOut := &bytes.Buffer{}, &bytes.Buffer{}, &bytes.Buffer{}
-	code := Execute(NewOptions(genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut}), args)
-	return result{code, out.String(), errOut.String()}
+	return <-begin(t, &notes{}, args...)
+}
+
+// begin starts a run whose standard error can be read meanwhile.
+func begin(t *testing.T, errOut *notes, args ...string) <-chan result {
+	t.Helper()
+	ended := make(chan result, 1)
+	go func() {
+		out := &bytes.Buffer{}
+		code := Execute(NewOptions(genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: out, ErrOut: errOut}), args)
+		ended <- result{code, out.String(), errOut.String()}
+	}()
+	return ended
+}
+
+// notes is a buffer that may be read while somebody writes.
+type notes struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (n *notes) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.buf.Write(p)
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.buf.String()
 }
 
 func (r result) want(t *testing.T, code int, texts ...string) result {

@@ -158,10 +158,4 @@ func checkLegal(session *execute.Session, verb pair.Verb) error {
 		session.Name, session.Record.Phase, verb, legality.Why)
 }
 
-func closeSession(session *execute.Session) {
-	for _, party := range session.Parties {
-		if party.Kube != nil {
-			party.Kube.Close()
-		}
-	}
-}
+func closeSession(session *execute.Session) { session.Close() }

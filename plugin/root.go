@@ -68,7 +68,7 @@ func NewRootCommand(o *Options) *cobra.Command {
 		return fault.Wrap(fault.CodeError, cmd.CommandPath()+" --help", err)
 	})
 	root.AddCommand(
-		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewVerifyCommand(o),
+		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewWaitCommand(o), NewVerifyCommand(o),
 		NewPauseCommand(o), NewStartCommand(o),
 		NewFailoverCommand(o), NewFailbackCommand(o), NewRecoverCommand(o), NewCancelCommand(o), NewResumeCommand(o),
 		NewDeleteCommand(o), NewUnlockCommand(o), NewVersionCommand(o),

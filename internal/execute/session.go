@@ -106,6 +106,15 @@ func (s *Session) Silent() map[string]error {
 	return silent
 }
 
+// Close ends the connections to the API servers.
+func (s *Session) Close() {
+	for _, party := range s.Parties {
+		if party.Kube != nil {
+			party.Kube.Close()
+		}
+	}
+}
+
 // Open connects the sites of a pair and reads its record. A site that does
 // not answer is no error here: its Party says so.
 func Open(ctx context.Context, connect Connector, req Request) (*Session, error) {

@@ -133,7 +133,9 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request, t target) {
 
 func (s *Server) proxy(w http.ResponseWriter, t target) {
 	pod := strings.TrimPrefix(t.name, "http:")
+	s.mu.Lock()
 	body, ok := s.Proxy[t.namespace+"/"+strings.TrimSuffix(pod, ":")+"/"+t.subPath]
+	s.mu.Unlock()
 	if !ok {
 		refuse(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "error trying to reach service: connect: connection refused")
 		return
@@ -150,4 +152,11 @@ func (s *Server) log(w http.ResponseWriter, t target) {
 		return
 	}
 	_, _ = io.WriteString(w, text)
+}
+
+// Answer sets what Proxy answers, also while requests come in.
+func (s *Server) Answer(path, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Proxy[path] = body
 }

@@ -116,6 +116,8 @@ func statusShows(t *testing.T, s *scene) {
 	if err := json.Unmarshal([]byte(j.Stdout), &any); err != nil {
 		t.Errorf("status -o json: %v", err)
 	}
+	contains(t, s.plugin(t, 0, s.pair.Later("wait", "--for", "in-sync", "--timeout", "1m")...).Stdout, "live InSync")
+	s.plugin(t, 4, s.pair.Later("wait", "--for", "primary="+s.pair.Target.Instance, "--timeout", "0")...)
 	if _, err := s.world.KubectlRun(t.Context(), s.pair.Target.Site, "-n", s.pair.Target.Namespace, "wait",
 		"--for=condition=Available", "deploy", "-l", "redis-sync.io/pair="+s.pair.Name, "--timeout=20s"); err != nil {
 		t.Error(err)
