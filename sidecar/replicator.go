@@ -76,6 +76,7 @@ type Replicator struct {
 	guarding atomic.Bool  // for the watcher
 	whole    atomic.Bool  // complete, except for pending keys
 	bulk     *bulk.Store  // large arguments of the stream
+	scripts  scripts      // of a source before 7.0
 	full     bool         // the target is not a complete copy
 	why      string       // of the next full copy
 }

@@ -243,6 +243,9 @@ func (c *copyState) aux(rec *rdb.Record) error {
 			c.pos.DB = db
 		}
 	case "lua": // scripts of a source before 7.0, which EVALSHA may name
+		if err := c.r.keepScript(c.ctx, string(rec.Value)); err != nil {
+			return err
+		}
 		return c.r.w.Everywhere(c.ctx, "SCRIPT", "LOAD", string(rec.Value))
 	}
 	return nil

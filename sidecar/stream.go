@@ -356,6 +356,11 @@ func (s *streaming) write(c *resp.Command) error {
 
 // put gives a command to the target in the form that it takes.
 func (s *streaming) put(c *resp.Command) error {
+	if route.ClassOf(c.Args[0]) == route.ClassEval {
+		if err := s.script(c); err != nil {
+			return err
+		}
+	}
 	fitted, err := s.fits.Rewrite(c.Args, s.db)
 	switch {
 	case err != nil:

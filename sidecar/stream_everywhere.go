@@ -34,6 +34,11 @@ func (s *streaming) everywhere(c *resp.Command) error {
 			args = append(args, "REPLACE")
 		}
 	}
+	if len(args) == 3 && route.EqualFold(c.Args[0], "script") && route.EqualFold(c.Args[1], "load") {
+		if err := s.r.keepScript(s.ctx, args[2]); err != nil {
+			return err
+		}
+	}
 	s.pass()
 	if !s.inMulti {
 		if err := s.flush(true); err != nil {

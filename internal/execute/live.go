@@ -183,7 +183,7 @@ func (r *liveRedis) CreateFence(ctx context.Context, pair string, epoch int64) (
 func (r *liveRedis) DropShards(ctx context.Context, pair string, shards int) (int, error) {
 	keys := []any{wire.SlotsKey(pair)}
 	for shard := range shards {
-		keys = append(keys, wire.CheckpointKey(pair, shard), wire.IncarnationKey(pair, shard), wire.PendingKey(pair, shard))
+		keys = append(keys, wire.CheckpointKey(pair, shard), wire.IncarnationKey(pair, shard), wire.PendingKey(pair, shard), wire.ScriptsKey(pair, shard))
 	}
 	return r.del(ctx, pair, keys...)
 }

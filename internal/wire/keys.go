@@ -77,6 +77,12 @@ func PendingKey(pair string, shard int) string {
 	return KeyPrefix + "{" + pair + "}:" + strconv.Itoa(shard) + ":pending"
 }
 
+// ScriptsKey names the hash of the scripts that a source before 7.0 has
+// replicated to this shard: their texts, by what EVALSHA names them by.
+func ScriptsKey(pair string, shard int) string {
+	return KeyPrefix + "{" + pair + "}:" + strconv.Itoa(shard) + ":scripts"
+}
+
 // Fields of a checkpoint. A checkpoint under another epoch than the
 // replicator's own is void.
 const (

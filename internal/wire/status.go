@@ -39,8 +39,6 @@ type Delivery string
 const (
 	// ExactlyOnce: the checkpoint moves atomically with the data.
 	ExactlyOnce Delivery = "exactly-once"
-	// AtLeastOnce: after a crash the last commands may be applied again.
-	AtLeastOnce Delivery = "at-least-once"
 )
 
 // StatusSchemaVersion is the value of Status.SchemaVersion.

@@ -56,6 +56,10 @@ type Writer interface {
 	// Everywhere runs a command on every master (functions, scripts), after
 	// everything before it.
 	Everywhere(ctx context.Context, args ...string) error
+	// KeepScript keeps a script of the source beside the checkpoint, by the
+	// hash that EVALSHA names it by; Script finds it there.
+	KeepScript(ctx context.Context, sha, body string) error
+	Script(ctx context.Context, sha string) (body string, ok bool, err error)
 	// Settle waits until everything is written.
 	Settle(ctx context.Context) error
 	// Scan calls f with every key of the target, database by database. Delete

@@ -52,7 +52,6 @@ type Cluster struct {
 	pendingKeys
 	stale   []Key // pending keys read from the target, with the frontiers
 	writing int64 // end of the command being taken
-	scripts bool  // a script of the source was run as it is
 }
 
 // clusterNode is a master of the target.
@@ -89,14 +88,8 @@ func (t *Cluster) Target() wire.TargetStatus {
 	return s
 }
 
-// Delivery of a cluster target. The frontier cannot move with a script of the
-// source (see run).
-func (t *Cluster) Delivery() wire.Delivery {
-	if t.scripts {
-		return wire.AtLeastOnce
-	}
-	return wire.ExactlyOnce
-}
+// Delivery of a cluster target.
+func (t *Cluster) Delivery() wire.Delivery { return wire.ExactlyOnce }
 
 // RDBVersion is the least payload version of the nodes' own DUMP.
 func (t *Cluster) RDBVersion() int { return t.rdbVersion }

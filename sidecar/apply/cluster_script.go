@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
-	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 )
 
 // batchScript runs a batch and moves the frontier. It has no shebang, so keys
@@ -173,14 +172,7 @@ func scriptAnswer(r *resp.Reply, n int) (failed *scriptError, missing []int, err
 	if text == "" {
 		return nil, missing, nil
 	}
-	server := resp.NewServerError(bareError(text))
-	switch {
-	case strings.Contains(server.Text, "non local key"):
-		server = &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
-	case deniedInScript(server.Text):
-		server = &resp.ServerError{Code: "NOPERM", Text: server.Text}
-	}
-	return &scriptError{missing[0], server}, missing[1:], nil
+	return &scriptError{missing[0], targetError(text)}, missing[1:], nil
 }
 
 // bareError takes away where in the script a command was refused before it ran,
@@ -193,6 +185,10 @@ func bareError(text string) string {
 	}
 	return text
 }
+
+// isNonLocal knows how a script is told that a key is not on its node
+// (scripting.c, script.c).
+func isNonLocal(text string) bool { return strings.Contains(text, "non local key") }
 
 // deniedInScript knows how servers word a command of a script that the user
 // may not run: 6.0 and 7.0, then 7.2 and later (scriptVerifyACL in script.c).
@@ -282,22 +278,7 @@ func (t *Cluster) one(c *looseCommand) error {
 // run sends one command with its frontier over a connection to the node n.
 func (t *Cluster) run(n *clusterNode, over *conn.Conn, c *looseCommand, field string) error {
 	if c.kind == direct {
-		t.scripts = t.scripts || !rewrite.Ours(parseArgs(c.raw)) // ours can be repeated
-		// The frontier cannot move with it: after a crash right here it is
-		// applied again.
-		if err := t.o.write(over, c.raw); err != nil {
-			return err
-		}
-		if err := resp.SkipReply(over.W); err != nil {
-			if !serverSaid(err) || transient(err) {
-				return err
-			}
-			if resp.IsCode(err, "NOSCRIPT") {
-				return dataError(c.raw, 0, err)
-			}
-		}
-		_, err := over.Do("HSET", t.frontierKey(n.tag), field, strconv.FormatInt(c.mark, 10))
-		return err
+		return t.runScript(n, over, c, field, field != frontierOffset)
 	}
 	out := t.script(nil, n, field, []nodeCommand{c.nodeCommand}, c.raw)
 	if err := t.o.write(over, out); err != nil {

@@ -154,7 +154,11 @@ func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end p
 	if t.keys, err = route.Keys(t.keys[:0], c.Args); err != nil {
 		return false, err
 	}
-	if len(t.keys) == 0 {
+	switch {
+	case len(t.keys) > 0:
+	case route.ClassOf(c.Args[0]) == route.ClassEval:
+		return false, &DataError{Command: string(c.Args[0]), Err: errors.New("a script of the source declares no keys, so no node of a cluster can be told to run it")}
+	default:
 		return false, &route.UnknownError{Name: string(c.Args[0])}
 	}
 	slot := route.Slot(c.Args[t.keys[0]])

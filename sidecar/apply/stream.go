@@ -12,6 +12,8 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
 // batch is a run of commands of the stream that is applied as one
@@ -115,6 +117,12 @@ func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync
 			s.watch(guardScript, c.Args, db)
 		case deadline(c.Args):
 			s.watch(deadlineScript, c.Args, db)
+		case s.server.Version >= 700 && route.EqualFold(c.Args[0], "eval") && !rewrite.Ours(c.Args):
+			keys, err := route.Keys(nil, c.Args)
+			if err != nil {
+				return err
+			}
+			s.cur.append(db, wrapped(c.Args, len(keys)))
 		default:
 			s.cur.append(db, c.Raw)
 		}

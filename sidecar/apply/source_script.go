@@ -1,0 +1,235 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+)
+
+// A source before 7.0 replicates a script as the EVAL that ran it
+// (scripting.c, evalGenericCommand). A cluster takes no transaction of that
+// and the frontier, so the script is run as a function inside of one of ours,
+// which moves the frontier as its last command: both or neither.
+//
+// Two things are as they were on such a source. What it gave a script in order
+// (CMD_SORT_FOR_SCRIPT in server.c) is sorted, which servers since 7.0 do not
+// do. And an error of a command is raised as a text.
+//
+// An error that the source cannot have met (no memory, a key on another node)
+// ends the script. Where it has written nothing before, it is run again; else
+// the copy has diverged.
+
+// sourceScript runs a script of the source. KEYS: the frontier, the node's
+// pending keys; or, where the checkpoint is in the same transaction, whatever
+// the script declares. ARGV: the field of the frontier, the offset after the
+// script, both empty in the second case; 1 where only declared keys may be
+// touched; the number of declared keys; the script; its keys; its arguments.
+//
+// The answer is 0, or {error, whether something was written, the key or ""};
+// in the second case the error alone.
+const sourceScript = `local real,top,argv=redis,KEYS,ARGV
+if real.replicate_commands then real.replicate_commands() end
+local cluster,strict,n=argv[1]~='',argv[3]=='1',tonumber(argv[4])
+local keys,args,declared={},{},{}
+for i=1,n do keys[i]=argv[5+i] declared[argv[5+i]]=true end
+for i=6+n,#argv do args[#args+1]=argv[i] end
+local function set(words) local s={} for w in string.gmatch(words,'%a+') do s[w]=true end return s end
+local sorted=set('smembers sinter sunion sdiff hkeys hvals keys')
+local reads=set([[get mget getrange strlen getbit bitcount bitpos exists type ttl pttl dump object hget hmget hgetall
+hexists hlen hstrlen hkeys hvals llen lindex lrange lpos scard sismember smembers smismember sinter sunion sdiff
+zcard zscore zmscore zcount zlexcount zrank zrevrank zrange zrangebyscore zrangebylex zrevrange zrevrangebyscore
+zrevrangebylex xlen xrange xrevrange xpending xinfo xread geopos geodist geohash pfcount keys dbsize scan sscan
+hscan zscan time ping echo srandmember randomkey memory]])
+local keyless=set('time ping echo publish dbsize scan keys randomkey select')
+local own=set('WRONGTYPE NOGROUP BUSYGROUP BUSYKEY UNBLOCKED')
+local pending=cluster and real.call('EXISTS',top[2])==1
+local lost,key,dirty=nil,'',0
+local function foreign(e)
+if string.find(e,'non local key',1,true) or string.find(e,'nknown Redis command',1,true) or string.find(e,'ACL failure',1,true)
+or string.find(e,"can't run this command",1,true) then return true end
+local code=string.match(e,'^%-?(%u+) ')
+return code~=nil and code~='ERR' and not own[code]
+end
+local function plain(e) return string.match(e,'@user_script: ?%d+: %-(.*)') or string.match(e,'@user_script: ?%d+: (.*)') or e end
+local function less(a,b) return (a or '')<(b or '') end
+local function fail(e,k) lost=e key=tostring(k or '') return {err=e} end
+local function run(...)
+if lost then return {err=lost} end
+local name=string.lower(tostring((select(1,...))))
+local first=select('#',...)>1 and tostring((select(2,...))) or nil
+if strict and first and not declared[first] and not keyless[name] then
+return fail('UNDECLARED the script touches a key that it does not declare',first)
+end
+if pending then
+for i=2,select('#',...) do
+local a=select(i,...)
+if (type(a)=='string' or type(a)=='number') and not declared[tostring(a)] and real.call('SISMEMBER',top[2],a)==1 then
+return fail('UNDECLARED the script touches a key that it does not declare and that is being fetched from the source',a)
+end
+end
+end
+local r=real.pcall(...)
+if type(r)=='table' and r.err then
+local e=plain(r.err)
+if foreign(e) then return fail(e,first) end
+return {err=e}
+end
+if type(r)=='table' and sorted[name] then table.sort(r,less) end
+if not reads[name] then dirty=1 end
+return r
+end
+local function call(...)
+local r=run(...)
+if type(r)=='table' and r.err then error(r.err,0) end
+return r
+end
+local compiled,bad=loadstring('return function(KEYS,ARGV,redis) '..argv[5]..'\nend')
+if not compiled then lost='ERR the script cannot be compiled: '..tostring(bad)
+elseif cluster and n>0 then
+local r=real.pcall('EXISTS',unpack(keys))
+if type(r)=='table' and r.err then fail(plain(r.err),keys[1]) end
+end
+if not lost then
+local ok,r=pcall(compiled(),keys,args,setmetatable({call=call,pcall=run},{__index=real}))
+if ok and type(r)=='table' and type(r.err)=='string' and string.find(r.err,'` + rewrite.ErrorCode + `',1,true)==1 then fail(r.err,keys[1]) end
+end
+if not cluster then
+if lost then return real.error_reply('` + rewrite.ErrorCode + ` '..lost) end
+return 0
+end
+if lost then return {lost,dirty,key} end
+real.call('HSET',top[1],argv[1],argv[2])
+return 0`
+
+// sourceScriptArgs are what follows the keys of sourceScript for an EVAL.
+// The keys of a script must have been found by route.Keys.
+func sourceScriptArgs(field, mark, strict string, eval [][]byte) []string {
+	words := []string{field, mark, strict, string(eval[2]), string(eval[1])}
+	for _, a := range eval[3:] {
+		words = append(words, string(a))
+	}
+	return words
+}
+
+// wrapped is an EVAL of the source for a server since 7.0 that runs it in the
+// transaction of its checkpoint.
+func wrapped(eval [][]byte, keys int) []byte {
+	words := []string{"EVAL", sourceScript, strconv.Itoa(keys)}
+	for _, k := range eval[3 : 3+keys] {
+		words = append(words, string(k))
+	}
+	return resp.AppendCommand(nil, append(words, sourceScriptArgs("", "", "0", eval)...)...)
+}
+
+// runScript runs a script of the source with the frontier after it. strict:
+// other keys than the declared ones may be behind it, ahead of it, or
+// elsewhere, so it must not touch any.
+func (t *Cluster) runScript(n *clusterNode, over *conn.Conn, c *looseCommand, field string, strict bool) error {
+	eval := parseArgs(c.raw)
+	only := "0"
+	if strict {
+		only = "1"
+	}
+	words := []string{"EVAL", sourceScript, "2", t.frontierKey(n.tag), t.pendingKey(n.tag)}
+	words = append(words, sourceScriptArgs(field, strconv.FormatInt(c.mark, 10), only, eval)...)
+	if err := t.o.write(over, resp.AppendCommand(nil, words...)); err != nil {
+		return err
+	}
+	r, err := resp.ReadReply(over.W)
+	if err != nil {
+		return &resp.ReadError{Err: err}
+	}
+	if err := r.Err(); err != nil {
+		if unreadable(err) {
+			return dataError(c.raw, 0, err)
+		}
+		return err
+	}
+	if r.Kind == ':' {
+		return nil
+	}
+	if r.Kind != '*' || len(r.Elems) != 3 || r.Elems[0].Kind != '$' || r.Elems[1].Kind != ':' {
+		return &resp.ReadError{Err: fmt.Errorf("%w: the answer to a script of the source is not what it returns", resp.ErrProtocol)}
+	}
+	failed, dirty, key := targetError(r.Elems[0].Text), r.Elems[1].Int != 0, r.Elems[2].Text
+	switch { // what is wrapped here would be waited out
+	case dirty:
+		return dataError(c.raw, 0, fmt.Errorf("a script of the source ended in the middle, at key %q: %v", key, failed))
+	case resp.IsCode(failed, "MOVED") && route.Slot([]byte(key)) != c.slot:
+		return dataError(c.raw, 0, fmt.Errorf("a script of the source touches key %q, which it does not declare and which is on another node", key))
+	case resp.IsCode(failed, "UNDECLARED"):
+		return dataError(c.raw, 0, fmt.Errorf("%v: %q", failed, key))
+	case !transient(failed):
+		return dataError(c.raw, 0, failed)
+	}
+	return failed
+}
+
+// targetError is the error of a command that a script ran.
+func targetError(text string) error {
+	server := resp.NewServerError(bareError(text))
+	switch {
+	case isNonLocal(server.Text):
+		return &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
+	case deniedInScript(server.Text):
+		return &resp.ServerError{Code: "NOPERM", Text: server.Text}
+	}
+	return server
+}
+
+// KeepScript keeps a script in the target.
+func (s *Standalone) KeepScript(ctx context.Context, sha, body string) error {
+	return s.Everywhere(ctx, "HSET", wire.ScriptsKey(s.o.Identity.Pair, s.o.Identity.Shard), sha, body)
+}
+
+// Script reads a script that was kept.
+func (s *Standalone) Script(ctx context.Context, sha string) (body string, ok bool, err error) {
+	if s.prev != nil { // its answer comes first
+		if err := s.await(ctx); err != nil {
+			return "", false, err
+		}
+	}
+	err = s.alone(ctx, func() error {
+		r, err := s.c.Do("HGET", wire.ScriptsKey(s.o.Identity.Pair, s.o.Identity.Shard), sha)
+		body, ok = r.Text, err == nil && !r.Null
+		return err
+	})
+	return body, ok, err
+}
+
+// KeepScript keeps a script on the node that has the keys of the pair.
+func (t *Cluster) KeepScript(ctx context.Context, sha, body string) error {
+	_, err := t.holderDo(ctx, "HSET", wire.ScriptsKey(t.o.Identity.Pair, t.o.Identity.Shard), sha, body)
+	return err
+}
+
+// Script reads a script that was kept.
+func (t *Cluster) Script(ctx context.Context, sha string) (body string, ok bool, err error) {
+	r, err := t.holderDo(ctx, "HGET", wire.ScriptsKey(t.o.Identity.Pair, t.o.Identity.Shard), sha)
+	return r.Text, err == nil && !r.Null, err
+}
+
+// holderDo asks the node that has the keys of the pair, after everything that
+// is in flight.
+func (t *Cluster) holderDo(ctx context.Context, args ...string) (r resp.Reply, err error) {
+	if err := t.answers(ctx); err != nil {
+		return r, err
+	}
+	if err := t.Settle(ctx); err != nil {
+		return r, err
+	}
+	err = t.again(ctx, func() error {
+		if t.holder.c == nil {
+			return errGone
+		}
+		r, err = t.holder.c.Do(args...)
+		return err
+	})
+	return r, err
+}
