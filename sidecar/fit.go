@@ -20,6 +20,9 @@ const redisMaxBulk = 512 << 20
 // encoding. With commands true only commands can write it.
 func (r *Replicator) fit(rec *rdb.Record, source int, o *rdb.RestoreOptions) (commands bool, err error) {
 	target := r.w.RDBVersion()
+	if err := r.fitVectorSet(rec); err != nil {
+		return false, err
+	}
 	if rdb.Readable(rec.Type, source, target) {
 		return false, nil
 	}
@@ -41,6 +44,33 @@ func (r *Replicator) fit(rec *rdb.Record, source int, o *rdb.RestoreOptions) (co
 	rec.Type, rec.Value, o.Footer = typ, value, target
 	return false, nil
 }
+
+// fitVectorSet names a vector set and the server that cannot hold it, which
+// itself would only say that the value's format is bad.
+func (r *Replicator) fitVectorSet(rec *rdb.Record) error {
+	if rec.Type != rdb.TypeModule2 {
+		return nil
+	}
+	d := rdb.NewDecoder(rec, r.dir)
+	defer d.Close()
+	if d.Module() != vectorSet {
+		return nil
+	}
+	for _, s := range r.w.Servers() {
+		if !s.VectorSets() {
+			source := "the source"
+			if sess := r.session.Load(); sess != nil {
+				source += " (" + sess.Node.Server().String() + ")"
+			}
+			return stopf("key %q in database %d: its vector set (module %q) of %s cannot be written to the target (%s): only Redis from 8.0 on has vector sets",
+				rec.Key, rec.DB, vectorSet, source, s)
+		}
+	}
+	return nil
+}
+
+// vectorSet is the module that the vector sets of Redis 8 belong to.
+const vectorSet = "vectorset"
 
 // fitWhole is fit for a value that has to go in one RESTORE.
 func (r *Replicator) fitWhole(rec *rdb.Record, source int, o *rdb.RestoreOptions) error {

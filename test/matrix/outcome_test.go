@@ -53,6 +53,8 @@ func (o outcome) unexpected(p *pairing) string {
 		return "the target has commands for this"
 	case !o.namesKey():
 		return "the refusal does not name the key"
+	case o.feature.name == "vector sets" && !(strings.Contains(o.err.Error(), "vector set") && strings.Contains(o.err.Error(), "vectorset") && strings.Contains(o.err.Error(), p.dst.binary.Version)):
+		return "the refusal does not say that it is a vector set, and of what version the target is"
 	}
 	return ""
 }
