@@ -12,6 +12,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/spool"
 )
 
 // Some values cannot be had from the stream: of keys that a cluster target
@@ -23,6 +24,10 @@ import (
 //
 // The fetching runs beside the stream, which meanwhile leaves the keys out.
 // One round of keys is under way at a time, so that what waits is bounded.
+//
+// A key that is written to all the time would never be current when its value
+// comes. So after some rounds like that the stream stands still while the next
+// one is read: that one is not older than anything left out.
 
 const (
 	// fetchKeys is the number of keys of one round.
@@ -34,6 +39,9 @@ const (
 	fetchAgain = 50 * time.Millisecond
 	// fetchRefused is the pause after an error of the source.
 	fetchRefused = time.Second
+	// holdAfter is the number of rounds in turn that brought a value that was
+	// too old, after which the stream waits for the next one.
+	holdAfter = 3
 	// pendingLong is how long keys may be pending before a finding says so.
 	pendingLong = 10 * time.Second
 )
@@ -47,7 +55,7 @@ type fetcher struct {
 	ctx  context.Context //nolint:containedctx // ends with the session
 	stop context.CancelFunc
 	sess *psync.Session
-	wake func()
+	sp   *spool.Spool
 
 	want  chan []apply.Key
 	got   chan fetchRound
@@ -55,6 +63,7 @@ type fetcher struct {
 	round *fetchRound
 	since time.Time // when keys began to be pending
 	told  string    // the finding that says why the source gives nothing
+	old   int       // rounds in turn that brought a value that was too old
 }
 
 // fetchRound is a number of values as they were at one offset.
@@ -74,8 +83,8 @@ func (f *fetchRound) close() {
 	}
 }
 
-func newFetcher(ctx context.Context, r *Replicator, sess *psync.Session, wake func()) *fetcher {
-	f := &fetcher{r: r, sess: sess, wake: wake}
+func newFetcher(ctx context.Context, r *Replicator, sess *psync.Session, sp *spool.Spool) *fetcher {
+	f := &fetcher{r: r, sess: sess, sp: sp}
 	f.ctx, f.stop = context.WithCancel(ctx)
 	return f
 }
@@ -101,12 +110,9 @@ func (f *fetcher) next() error {
 	if f.out && f.round == nil {
 		select {
 		case round := <-f.got:
-			f.tell(round.err)
-			var said *resp.ServerError
-			if round.err != nil && !errors.As(round.err, &said) {
-				return &SourceError{fmt.Errorf("fetching the value of a key: %w", round.err)}
+			if err := f.take(round); err != nil {
+				return err
 			}
-			f.round = &round
 		default:
 		}
 	}
@@ -121,6 +127,37 @@ func (f *fetcher) next() error {
 	}
 	f.want <- f.r.w.Pending(fetchKeys)
 	f.out = true
+	return nil
+}
+
+func (f *fetcher) take(round fetchRound) error {
+	f.tell(round.err)
+	var said *resp.ServerError
+	if round.err != nil && !errors.As(round.err, &said) {
+		return &SourceError{fmt.Errorf("fetching the value of a key: %w", round.err)}
+	}
+	f.round = &round
+	return nil
+}
+
+// hold waits for the round that is under way, where the stream has to: what
+// comes meanwhile goes to the spool. A round that was asked for at this very
+// place of the stream is not older than what was left out.
+func (f *fetcher) hold() error {
+	if !f.out || f.round != nil || f.old < holdAfter {
+		return nil
+	}
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for !f.sp.Ended() { // then the session ends, and the server may not answer any more
+		select {
+		case round := <-f.got:
+			return f.take(round)
+		case <-f.ctx.Done():
+			return context.Cause(f.ctx)
+		case <-t.C:
+		}
+	}
 	return nil
 }
 
@@ -180,7 +217,7 @@ func (f *fetcher) run() {
 			wait = fetchAgain
 		}
 		f.got <- round
-		f.wake()
+		f.sp.Wake()
 	}
 }
 
@@ -189,6 +226,9 @@ func (f *fetcher) run() {
 func (s *streaming) putFetched(at int64) error {
 	f := s.fetch
 	if err := f.next(); err != nil {
+		return err
+	}
+	if err := f.hold(); err != nil {
 		return err
 	}
 	if f.round == nil || f.round.offset > at {
@@ -215,8 +255,14 @@ func (s *streaming) putFetched(at int64) error {
 		o := rdb.RestoreOptions{Footer: rdb.FooterVersion(version, s.r.w.RDBVersion()), Replace: true}
 		return s.r.writeValue(s.ctx, v.Rec, version, o)
 	}
+	before := s.r.w.PendingCount()
 	if err := s.r.w.Put(s.ctx, values, write); err != nil {
 		return err
+	}
+	if f.round.err == nil && before-s.r.w.PendingCount() < len(values) {
+		f.old++
+	} else {
+		f.old = 0
 	}
 	s.r.log.Debug("values were fetched from the source", "keys", len(values), "offset", f.round.offset)
 	f.done()

@@ -78,7 +78,7 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset, at: sess.Pos.Offset}
 	s.fits = rewrite.For(sess.Node.Server(), r.w.Target().Type == "cluster", r.w.Servers()...)
 	r.beginGuard(sess.Full)
-	s.fetch = newFetcher(ctx, r, sess, in.sp.Wake)
+	s.fetch = newFetcher(ctx, r, sess, in.sp)
 	defer s.fetch.close()
 	defer r.bulk.Clear()
 	err := s.consume(in)

@@ -76,6 +76,13 @@ func (s *Spool) Empty() bool {
 	return len(s.head) == 0 && s.memBytes == 0 && s.diskBytes == 0
 }
 
+// Ended reports whether nothing more will come after what is in it.
+func (s *Spool) Ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed || s.aborted
+}
+
 // Full reports whether the writer waits for room: the source is being held
 // back.
 func (s *Spool) Full() bool {
