@@ -35,7 +35,8 @@ local x,c=byte(heads,2*k-1,2*k)
 local d,g=false,false
 if x>0 then d=x>=128 g=x%128>=64 c=x%64*256+c end
 local r=0
-if g and call('EXISTS',argv[i+1])==0 then d=true
+if g then r=pcall('EXISTS',argv[i+1]) g=r~=1 d=r==0 end
+if g then
 elseif c==2 then r=pcall(argv[i],argv[i+1])
 elseif c==3 then r=pcall(argv[i],argv[i+1],argv[i+2])
 else r=pcall(unpack(argv,i,i+c-1)) end

@@ -10,6 +10,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
 // oneNode starts a cluster of one master and a writer that has copied into it.
@@ -260,5 +261,37 @@ func TestClusterFailoverBetweenChunks(t *testing.T) {
 	}
 	if got := checkpointState(t, r); got == wire.CkptStateStream {
 		t.Error("the new master has a usable checkpoint")
+	}
+}
+
+// TestGuardWhileSlotMoves: a guarded command looks for its key first, and the
+// key's slot is on the move: that is one more command to be done elsewhere,
+// after those before it, which are not done again.
+func TestGuardWhileSlotMoves(t *testing.T) {
+	t.Parallel()
+	c := testredis.StartCluster(t, 2, 0)
+	w := NewCluster(options(c.Nodes[0].Addr))
+	copied(t, w)
+	slot := route.Slot([]byte("k"))
+	from := c.NodeAt(w.owner[slot].addr)
+	to := c.Nodes[0]
+	if to == from {
+		to = c.Nodes[1]
+	}
+	before := "n" // a key of the same node
+	for i := 0; w.owner[route.Slot([]byte(before))] != w.owner[slot]; i++ {
+		before = "n" + strconv.Itoa(i)
+	}
+	from.Do(t, "SET", before, "1")
+	n := strconv.Itoa(slot)
+	to.Do(t, "CLUSTER", "SETSLOT", n, "IMPORTING", from.Do(t, "CLUSTER", "MYID").(string))
+	from.Do(t, "CLUSTER", "SETSLOT", n, "MIGRATING", to.Do(t, "CLUSTER", "MYID").(string))
+	w.Guard(true)
+	write(t, w, 150, "INCR", before)
+	write(t, w, 200, "APPEND", "k", "x")
+	must(t, w.Flush(t.Context(), true))
+	wantValue(t, from, before, "2")
+	if w.PendingCount() != 1 {
+		t.Errorf("%d keys are pending, want k", w.PendingCount())
 	}
 }
