@@ -51,13 +51,18 @@ func startProcess(t *testing.T, l link) *process {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(program, file), url: "http://" + addr + "/status", done: make(chan struct{})}
+	p.run(t)
+	return p
+}
+
+func (p *process) run(t *testing.T) {
+	t.Helper()
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = p.cmd.Wait(); close(p.done) }() // its state says how it ended
 	t.Cleanup(func() { _ = p.cmd.Process.Kill(); <-p.done })
-	return p
 }
 
 // waitFor waits until the status is as wanted.
