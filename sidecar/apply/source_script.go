@@ -160,11 +160,11 @@ func (t *Cluster) runScript(n *clusterNode, over *conn.Conn, c *looseCommand, fi
 	failed, dirty, key := targetError(r.Elems[0].Text), r.Elems[1].Int != 0, r.Elems[2].Text
 	switch { // what is wrapped here would be waited out
 	case dirty:
-		return dataError(c.raw, 0, fmt.Errorf("a script of the source ended in the middle, at key %q: %v", key, failed))
+		return dataError(c.raw, 0, fmt.Errorf("a script of the source ended in the middle, at key %q: %s", key, failed.Error()))
 	case resp.IsCode(failed, "MOVED") && route.Slot([]byte(key)) != c.slot:
 		return dataError(c.raw, 0, fmt.Errorf("a script of the source touches key %q, which it does not declare and which is on another node", key))
 	case resp.IsCode(failed, "UNDECLARED"):
-		return dataError(c.raw, 0, fmt.Errorf("%v: %q", failed, key))
+		return dataError(c.raw, 0, fmt.Errorf("%s: %q", failed.Error(), key))
 	case !transient(failed):
 		return dataError(c.raw, 0, failed)
 	}
