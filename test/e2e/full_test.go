@@ -17,6 +17,7 @@ type disasters struct {
 	far    loadpod.Runner // beside the target
 	// Writers of both sides that write wherever they are let.
 	near, other *loadpod.Writers
+	killed      map[string]int // how often the plugin was killed, by verb
 }
 
 // TestFull loses sites, replicators and operators under live writes of
@@ -31,14 +32,17 @@ func TestFull(t *testing.T) {
 		{"site switched off, a frozen replicator wakes after the switch", siteOff},
 		{"the sites do not reach each other", parted},
 		{"the standby does not answer", standbyCut},
+		{"a frozen replicator wakes after a planned switch", frozenPlanned},
+		{"planned switch while the replicators' node is cut off from its API server", nodeCut},
+		{"the new master fails over right after the fence", fencedFailover},
+		{"the old primary's cluster comes back in the middle of a failback", clusterBack},
 		{"the plugin is killed in every step", everyStep},
-		{"network cut, the plugin is killed in every step without the primary", forcedAndKilled},
+		{"network cut, the plugin is killed in every step without the primary and in every step of recover", forcedAndKilled},
 	}
 	if reason := unable("E2E_FULL", "make e2e-full"); reason != "" {
 		t.Skipf("SKIPPED: %d end-to-end steps of lost sites: %s", len(steps), reason)
 	}
-	d := &disasters{scene: open(t, start(t), "default", "e2e-full"), ledger: newLedger()}
-	d.far = loadpod.Runner{Cluster: d.cluster(t, d.pair.Target), Placement: d.pair.Target}
+	d := withDisasters(t, open(t, start(t), "default", "e2e-full"))
 	for _, p := range d.scenario.Placements { // writers of an earlier run
 		if _, err := d.world.KubectlRun(t.Context(), p.Site, "-n", p.Namespace, "delete", "pod", "test-write", "--ignore-not-found"); err != nil {
 			t.Fatal(err)
@@ -56,8 +60,15 @@ func TestFull(t *testing.T) {
 			t.Fatalf("stopped after %q: the later steps need it", step.name)
 		}
 	}
+	t.Logf("the plugin was killed in steps of %v", d.killed)
 	d.plugin(t, 0, d.pair.Later("delete", "--yes", "--purge")...)
 	d.nothingCreated(t)
+}
+
+func withDisasters(t *testing.T, s *scene) *disasters {
+	t.Helper()
+	far := loadpod.Runner{Cluster: s.cluster(t, s.pair.Target), Placement: s.pair.Target}
+	return &disasters{scene: s, ledger: newLedger(), far: far, killed: map[string]int{}}
 }
 
 // resetCounters lets the counters of the writers begin at 0, whatever an
@@ -161,6 +172,18 @@ func (d *disasters) force(t *testing.T) (since time.Time) {
 	return since
 }
 
+// returned gives the network of the old primary back, and waits until it
+// answers.
+func (d *disasters) returned(t *testing.T, restore func()) {
+	t.Helper()
+	restore()
+	d.eventually(t, 2*time.Minute, "the old primary answers", func() bool {
+		_, err := d.near.Stats(t.Context())
+		return err == nil
+	})
+	d.invalidated(t)
+}
+
 // invalidated: the old primary answers again, and holds what nobody else has.
 func (d *disasters) invalidated(t *testing.T) {
 	t.Helper()
@@ -178,6 +201,12 @@ func (d *disasters) home(t *testing.T) {
 	if recovered.Phase != "RecoverInSync" || recovered.FullCopies != 1 {
 		t.Errorf("recover reached %+v", recovered)
 	}
+	d.failBack(t)
+}
+
+// failBack returns to the first state after a recover, and settles.
+func (d *disasters) failBack(t *testing.T) {
+	t.Helper()
 	if takesWrites(t, d.source) || !takesWrites(t, d.target) {
 		t.Error("after recover only the new primary is to take writes")
 	}
@@ -202,11 +231,13 @@ func (d *disasters) settle(t *testing.T) {
 }
 
 // siteCut: the primary's site loses its network. Its applications write on
-// there; that is what is lost.
+// there; that is what is lost. One of the replicators does not end, and reads
+// on from the old primary when it is back.
 func siteCut(t *testing.T, d *disasters) {
 	d.writeEverywhere(t)
 	seen := watchSteps(t, d.near)
 	d.inSync(t, time.Minute)
+	b := d.bareReplicator(t)
 	time.Sleep(10 * time.Second) // of writes that must not get lost
 	cutAt := time.Now()
 	restore := d.cut(t)
@@ -221,18 +252,15 @@ func siteCut(t *testing.T, d *disasters) {
 
 	counted := keysOf(samples[len(samples)-1].steps)
 	before := counters(t, d.target, counted)
-	restore()
-	d.eventually(t, 2*time.Minute, "the old primary answers", func() bool {
-		_, err := d.near.Stats(t.Context())
-		return err == nil
-	})
-	d.invalidated(t)
-	time.Sleep(15 * time.Second) // anything old had its time to write
+	d.returned(t, restore)
+	time.Sleep(10 * time.Second) // anything old had its time to write
 	for key, n := range counters(t, d.target, counted) {
 		if n != before[key] {
 			t.Errorf("counter %s of the old primary's applications went from %d to %d on the new one", key, before[key], n)
 		}
 	}
+	b.fenced(t, d)
+	b.end(t)
 	d.end(t, d.near)
 	lost := d.ledger.lose(t, d.target, counted)
 	t.Logf("the forced failover lost %d steps that the old primary had acknowledged, most of them behind the cut", lost)

@@ -18,8 +18,12 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 )
 
-// noComparison saves the time that the comparison before a switch takes.
-var noComparison = []string{"--verify", "none"}
+// planned are the flags of a switch under load; quick saves the time that the
+// comparison takes.
+var (
+	planned = []string{"--max-lag", "1m"}
+	quick   = []string{"--max-lag", "1m", "--verify", "none"}
+)
 
 // everyStep kills the plugin in every step of a failover and of a failback. The
 // verb, run again, has to reach the same end.
@@ -27,18 +31,18 @@ func everyStep(t *testing.T, d *disasters) {
 	d.writeEverywhere(t)
 	d.inSync(t, time.Minute)
 	t.Run("failover, comparison", func(t *testing.T) {
-		d.killedIn(t, "failover", d.steps(t, "failover")[0], "RecoverInSync", d.pair.Target.Instance)
+		d.killedIn(t, "failover", d.steps(t, "failover", planned...)[0], "RecoverInSync", d.pair.Target.Instance, planned...)
 	})
 	t.Run("failback, comparison", func(t *testing.T) {
-		d.killedIn(t, "failback", d.steps(t, "failback")[0], "InSync", d.pair.Source.Instance)
+		d.killedIn(t, "failback", d.steps(t, "failback", planned...)[0], "InSync", d.pair.Source.Instance, planned...)
 	})
-	over := d.steps(t, "failover", noComparison...)
+	over := d.steps(t, "failover", quick...)
 	for i, step := range over {
 		t.Run(fmt.Sprintf("failover, step %d", i+1), func(t *testing.T) {
-			d.killedIn(t, "failover", step, "RecoverInSync", d.pair.Target.Instance, noComparison...)
+			d.killedIn(t, "failover", step, "RecoverInSync", d.pair.Target.Instance, quick...)
 		})
 		t.Run(fmt.Sprintf("failback, step %d", i+1), func(t *testing.T) {
-			d.killedIn(t, "failback", d.steps(t, "failback", noComparison...)[i], "InSync", d.pair.Source.Instance, noComparison...)
+			d.killedIn(t, "failback", d.steps(t, "failback", quick...)[i], "InSync", d.pair.Source.Instance, quick...)
 		})
 		if t.Failed() {
 			return
@@ -53,7 +57,7 @@ var numbered = regexp.MustCompile(`(?m)^\s*\d+\. (.*)$`)
 // every switch, are left out.
 func (d *disasters) steps(t *testing.T, verb string, flags ...string) []string {
 	t.Helper()
-	r := d.plugin(t, 0, d.pair.Later(verb, append(flags, "--dry-run", "--max-lag", "1m")...)...)
+	r := d.plugin(t, 0, d.pair.Later(verb, append(flags[:len(flags):len(flags)], "--dry-run")...)...)
 	var out []string
 	for _, m := range numbered.FindAllStringSubmatch(r.Stdout, -1) {
 		words, _, _ := strings.Cut(m[1], " epoch ")
@@ -72,7 +76,7 @@ func (d *disasters) kill(t *testing.T, verb, step string, flags ...string) (done
 	t.Logf("%s is killed in: %s", verb, step)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(d.world.BinDir(), "kubectl-redis_sync"), d.pair.Later(verb, append(flags, "--yes", "--max-lag", "1m")...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(d.world.BinDir(), "kubectl-redis_sync"), d.pair.Later(verb, append(flags[:len(flags):len(flags)], "--yes")...)...)
 	cmd.Env = append(os.Environ(), d.world.Env()...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -114,7 +118,11 @@ func (d *disasters) kill(t *testing.T, verb, step string, flags ...string) (done
 		t.Fatal(err)
 	}
 	t.Logf("%v\n%s", <-ended, out.String())
-	return cmd.ProcessState.ExitCode() == 0
+	if cmd.ProcessState.ExitCode() == 0 {
+		return true
+	}
+	d.killed[verb]++
+	return false
 }
 
 // killedIn kills a verb in a step and runs it again.
@@ -130,7 +138,7 @@ func (d *disasters) killedIn(t *testing.T, verb, step, phase, primary string, fl
 	if done { // it was done when the signal came
 		return
 	}
-	result := d.switches(t, 0, append([]string{verb, "--yes", "--max-lag", "1m"}, flags...)...)
+	result := d.switches(t, 0, append([]string{verb, "--yes"}, flags...)...)
 	if string(result.Phase) != phase || result.Primary != primary || result.FullCopies != 0 {
 		t.Errorf("%s reached %+v", verb, result)
 	}
@@ -138,39 +146,4 @@ func (d *disasters) killedIn(t *testing.T, verb, step, phase, primary string, fl
 	if takesWrites(t, d.source) != onSource || takesWrites(t, d.target) == onSource {
 		t.Error("only the new primary is to take writes")
 	}
-}
-
-// forcedAndKilled: the primary's site is gone, and the plugin is killed in
-// every step of the failover without it.
-func forcedAndKilled(t *testing.T, d *disasters) {
-	d.writeEverywhere(t)
-	d.inSync(t, time.Minute)
-	restore, done := d.cut(t), false
-	for _, step := range d.steps(t, "failover", "--accept-data-loss") {
-		t.Logf("killed in: %s", step)
-		// Steps are done before a signal comes: a later run may have nothing left
-		// of one.
-		if done = d.kill(t, "failover", step, "--accept-data-loss"); done {
-			break
-		}
-		d.plugin(t, 0, d.pair.Later("unlock", "--yes")...)
-	}
-	if !done {
-		over := d.switches(t, 0, "resume", "--yes")
-		if over.Phase != "FailedOver" || over.Primary != d.pair.Target.Instance {
-			t.Errorf("failover reached %+v", over)
-		}
-	}
-	if !takesWrites(t, d.target) {
-		t.Error("the new primary takes no writes")
-	}
-	restore()
-	d.eventually(t, 2*time.Minute, "the old primary answers", func() bool {
-		_, err := d.near.Stats(t.Context())
-		return err == nil
-	})
-	d.invalidated(t)
-	counted := d.end(t, d.near)
-	t.Logf("%d steps of the old primary are lost", d.ledger.lose(t, d.target, counted))
-	d.home(t)
 }

@@ -52,6 +52,7 @@ func TestEndToEnd(t *testing.T) {
 		{"restart of the whole source with other addresses", sourceRestart},
 		{"failover and failback under live writes", circle},
 		{"the plugin is killed in the middle of a switch", killed},
+		{"the primary's site is lost and comes back", lostSite},
 		{"delete leaves nothing", deleteLeavesNothing},
 		{"every verb works with its documented rights", documentedRights},
 	}
