@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // forcedAndKilled: the primary's site is gone, and the plugin is killed in a
@@ -56,6 +58,43 @@ func (d *disasters) killedWithout(t *testing.T, round int) (more bool) {
 	}
 	d.failBack(t)
 	return more || others
+}
+
+// rewritten: the primary's site is lost while a full copy of it is being
+// written. What the standby holds then is promoted only when that is said.
+func rewritten(t *testing.T, d *disasters) {
+	d.writeEverywhere(t)
+	d.inSync(t, time.Minute)
+	d.scaleReplicators(t, 0)
+	for shard := range shards {
+		d.doProtected(t, "del", "DEL", wire.CheckpointKey(d.pair.Name, shard))
+	}
+	d.doOnTarget(t, "ACL", "SETUSER", wire.SyncUser, "-restore") // so the copy has begun, and does not end
+	d.scaleReplicators(t, 1)
+	d.eventually(t, time.Minute, "full copies run", func() bool {
+		for _, status := range d.statuses(t) {
+			if status.Complete || !status.FullSync.Running {
+				return false
+			}
+		}
+		return true
+	})
+	planned := d.plugin(t, 3, d.pair.Later("failover", "--yes")...)
+	contains(t, planned.Stderr, "complete copy")
+	restore := d.cut(t)
+	refused := d.plugin(t, 3, d.pair.Later("failover", "--yes", "--accept-data-loss")...)
+	contains(t, refused.Stderr, "holds no complete copy", "--accept-incomplete-copy")
+	if takesWrites(t, d.target) {
+		t.Error("the standby takes writes after the refusal")
+	}
+	over := d.switches(t, 0, "failover", "--yes", "--accept-data-loss", "--accept-incomplete-copy")
+	if over.Phase != "FailedOver" || over.Primary != d.pair.Target.Instance || !takesWrites(t, d.target) {
+		t.Errorf("failover reached %+v", over)
+	}
+	d.returned(t, restore)
+	counted := d.end(t, d.near)
+	t.Logf("%d steps of the old primary are lost", d.ledger.lose(t, d.target, counted))
+	d.home(t)
 }
 
 // lostSite is the sample of TestFull that always runs: the primary's site loses

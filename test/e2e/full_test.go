@@ -32,6 +32,7 @@ func TestFull(t *testing.T) {
 		{"site switched off, a frozen replicator wakes after the switch", siteOff},
 		{"the sites do not reach each other", parted},
 		{"the standby does not answer", standbyCut},
+		{"site lost while the standby is being rewritten", rewritten},
 		{"a frozen replicator wakes after a planned switch", frozenPlanned},
 		{"planned switch while the replicators' node is cut off from its API server", nodeCut},
 		{"the new master fails over right after the fence", fencedFailover},
