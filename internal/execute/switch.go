@@ -84,6 +84,7 @@ type SwitchGuard interface {
 	CloseWrites(ctx context.Context, remembered *guard.Window) (*guard.Window, error)
 	OpenWrites(ctx context.Context, w *guard.Window) error
 	RaiseFence(ctx context.Context, epoch int64) error
+	KeepFence(ctx context.Context) error
 	Checkpoints(ctx context.Context, shards int) ([]redisx.Checkpoint, error)
 	WriteCheckpoints(ctx context.Context, epoch int64, list []guard.NewCheckpoint) error
 	CarryCheckpoints(ctx context.Context, shards int, from, to int64) error

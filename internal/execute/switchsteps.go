@@ -250,8 +250,12 @@ func (h *switchHands) openWrites(ctx context.Context, site *switchSite) error {
 }
 
 // stopTimeout is how long the old replicators may take to end. The fence holds
-// without it: a pod on a node that is cut off never goes away.
-const stopTimeout = 20 * time.Second
+// without it: a pod on a node that is cut off never goes away. The fence must
+// not go back then, and a snapshot of the servers may begin within keepTimeout.
+const (
+	stopTimeout = 20 * time.Second
+	keepTimeout = 5 * time.Second
+)
 
 func (h *switchHands) stop(ctx context.Context, site *switchSite) error {
 	party := site.found.Party
@@ -263,6 +267,11 @@ func (h *switchHands) stop(ctx context.Context, site *switchSite) error {
 	selector := pair.Selector(h.session.Name) + "," + pair.LabelSite + "=" + party.Site.Name
 	if err := waitNoPodsOf(wait, party, selector); err != nil {
 		h.notes = append(h.notes, "the fence keeps it from writing: "+err.Error())
+		bounded, cancel := context.WithTimeout(ctx, keepTimeout)
+		defer cancel()
+		if err := site.guard.KeepFence(bounded); err != nil {
+			h.notes = append(h.notes, "until every data pod has written a snapshot (BGSAVE) or has an AOF, a restart of all of them can bring an older fence back: "+err.Error())
+		}
 	}
 	return nil
 }

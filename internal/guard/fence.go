@@ -63,6 +63,16 @@ func (s *Site) RaiseFence(ctx context.Context, epoch int64) error {
 	return nil
 }
 
+// KeepFence lets every data pod that keeps its data in snapshots alone begin
+// one: a pod that restarts with an older one would bring an older fence back.
+// It does not wait for their end.
+func (s *Site) KeepFence(ctx context.Context) error {
+	return s.each(ctx, "beginning a snapshot, which is to hold the fence", func(_ string, c *redisx.Client) error {
+		_, err := c.SnapshotSoon(ctx)
+		return err
+	})
+}
+
 func (s *Site) wrap(err error) error {
 	return fmt.Errorf("%s: %s: %w", s.session.Client().Where(), s.inst.Ref(), err)
 }

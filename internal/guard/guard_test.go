@@ -340,6 +340,46 @@ func TestFenceNeedsAReplica(t *testing.T) {
 	}
 }
 
+// TestKeepFence: servers that keep their data in snapshots come back with the
+// fence that stood when they were told to keep it.
+func TestKeepFence(t *testing.T) {
+	s := sentinel(t)
+	ctx := t.Context()
+	if err := s.site.RaiseFence(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	holder := s.master(t)
+	last := map[string]any{}
+	for pod, server := range s.pods {
+		server.Do(t, "SAVE")
+		if server != holder {
+			server.Do(t, "CONFIG", "SET", "save", "900 1")
+			last[pod] = server.Do(t, "LASTSAVE")
+		}
+	}
+	time.Sleep(time.Second) // LASTSAVE counts in seconds
+	if err := s.site.RaiseFence(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.site.KeepFence(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for pod, before := range last {
+		testredis.Eventually(t, 30*time.Second, "a snapshot of "+pod, func() bool { return s.pods[pod].Do(t, "LASTSAVE") != before })
+	}
+	if info := holder.Do(t, "INFO", "persistence").(string); !strings.Contains(info, "rdb_saves:1\r\n") {
+		t.Errorf("a server that keeps no snapshots was made to write one: %s", info)
+	}
+	for pod := range last {
+		server := s.pods[pod]
+		server.Kill()
+		server.Restart(t, "--replicaof", "no one")
+		if got := server.Do(t, "GET", wire.FenceKey("p")); got != "2" {
+			t.Errorf("pod %s came back with the fence at %v", pod, got)
+		}
+	}
+}
+
 func TestCheckpoints(t *testing.T) {
 	both(t, func(t *testing.T, s *scene) {
 		ctx := t.Context()

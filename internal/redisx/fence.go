@@ -88,6 +88,33 @@ func confirmed(ctx context.Context, tx *redis.Tx) (acked, replicas int64, err er
 	return acked, replicas, err
 }
 
+// SnapshotSoon lets a server that keeps its data in snapshots alone (`save`, no
+// AOF) begin one, and says whether it does. One that is being written already
+// may lack the last writes: it waits for its end, as long as ctx does.
+func (c *Client) SnapshotSoon(ctx context.Context) (begun bool, err error) {
+	config, err := c.ConfigGet(ctx, "save", "appendonly")
+	if err != nil || config["save"] == "" || config["appendonly"] == "yes" {
+		return false, err
+	}
+	for {
+		// SCHEDULE, since 3.2.2: after the rewriting of an AOF, if there is one.
+		err := c.rdb.Do(ctx, "BGSAVE", "SCHEDULE").Err()
+		var reply redis.Error
+		if !errors.As(err, &reply) || !strings.Contains(reply.Error(), "save already in progress") {
+			return err == nil, c.wrap("BGSAVE", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false, c.wrap("BGSAVE", err)
+		case <-time.After(snapshotInterval):
+		}
+	}
+}
+
+// snapshotInterval is how often a server is asked whether it can begin another
+// snapshot.
+const snapshotInterval = 200 * time.Millisecond
+
 // KillOlder ends the connections of replicators of a pair with a lower epoch
 // than this one, and gives how many there were.
 func (c *Client) KillOlder(ctx context.Context, pair string, epoch int64) (int, error) {

@@ -221,7 +221,6 @@ func (d *target) restartAll(t *testing.T) {
 func (d *target) syncFile(t *testing.T, source *testredis.Server, epoch int) string {
 	t.Helper()
 	dir := t.TempDir()
-	// Nobody else listens there by then, or the replicator says so and ends.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
