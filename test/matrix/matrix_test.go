@@ -243,7 +243,7 @@ func (p *pairing) copy(t *testing.T, src, dst *end, features []feature, o copyOp
 		}
 	}
 	end := src.offset(t)
-	if err := r.await(func(s wire.Status) bool { return s.AppliedOffset >= end }); err != nil {
+	if err := r.await(func(s wire.Status) bool { return s.Complete && s.AppliedOffset >= end }); err != nil {
 		return nil, err
 	}
 	if err := r.stop(); err != nil {
