@@ -110,11 +110,11 @@ var walls = []struct {
 	{
 		"replicator's own packages", func(p string) bool { return in(p, replicator...) }, true,
 		func(d string) bool {
-			return in(d, "internal") && !in(d, "internal/wire", "internal/redisx", "internal/verify", "internal/version",
+			return in(d, "internal") && !in(d, "internal/wire", "internal/redisx", "internal/verify", "internal/version", "internal/rescue",
 				// What redisx itself stands on: errors, and the names of things.
 				"internal/fault", "internal/topology")
 		},
-		"the replicator uses internal/{wire,redisx,verify,version} only",
+		"the replicator uses internal/{wire,redisx,verify,rescue,version} only",
 	},
 	{
 		"pure packages", func(p string) bool { return in(p, "internal/pair", "internal/topology", "internal/plan") }, true,

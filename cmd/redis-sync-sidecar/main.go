@@ -24,12 +24,14 @@ import (
 
 const usage = `usage: redis-sync-sidecar /etc/sync/sync.toml
        redis-sync-sidecar verify [flags] /etc/sync/sync.toml
+       redis-sync-sidecar rescue [flags] /etc/sync/sync.toml
        redis-sync-sidecar --version
 
 Copies one shard of a source Redis into a target Redis and keeps the copy
 current. SIGTERM applies what was read and ends with 0.
 
-verify compares all data of both and writes nothing (verify -h).
+verify compares all data of both and writes nothing (verify -h). rescue does the
+same and then gives away what the target lacks or has otherwise (rescue -h).
 
 Exit status: 0 drained, 1 stopped on an error, 2 bad configuration.
 `
@@ -41,6 +43,9 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == "verify" {
 		return runVerify(args[1:], stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "rescue" {
+		return runRescue(args[1:], stdout, stderr)
 	}
 	if len(args) != 1 || args[0] == "-h" || args[0] == "--help" {
 		_, _ = io.WriteString(stderr, usage)

@@ -57,6 +57,7 @@ func runVerify(args []string, stdout, stderr io.Writer) int {
 	flags.DurationVar(&o.TTLTolerance, "ttl-tolerance", wire.DefaultVerifyTTLTolerance, "by how much deadlines may differ")
 	flags.IntVar(&o.Samples, "names", wire.DefaultVerifyNames, "keys to name of every kind of difference")
 	flags.StringVar(&o.Source, "source-site", "", "name of the source's site")
+	flags.BoolVar(&o.Apart, "apart", false, "nothing is copied from the source to the target: read every key once, and look at no position")
 	timeout := flags.Duration("timeout", wire.DefaultVerifyTimeout, "how long it may take")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -86,6 +87,22 @@ func runVerify(args []string, stdout, stderr io.Writer) int {
 }
 
 func verifyData(ctx context.Context, cfg *config.Config, o compare.Options, out *json.Encoder) int {
+	last := printProgress(&o, out)
+	result, err := compare.Run(ctx, cfg, o)
+	if err != nil {
+		return failCompare(ctx, out, last, err)
+	}
+	if err := out.Encode(wire.VerifyLine{Result: result}); err != nil {
+		return exitError
+	}
+	if !result.Equal() {
+		return exitDiffers
+	}
+	return 0
+}
+
+// printProgress lets a comparison say how far it is, and gives what it said last.
+func printProgress(o *compare.Options, out *json.Encoder) *wire.VerifyProgress {
 	printed := time.Now()
 	var last wire.VerifyProgress
 	o.Progress = func(p wire.VerifyProgress) {
@@ -95,22 +112,15 @@ func verifyData(ctx context.Context, cfg *config.Config, o compare.Options, out 
 			_ = out.Encode(wire.VerifyLine{Progress: &p}) // who does not read it misses nothing
 		}
 	}
-	result, err := compare.Run(ctx, cfg, o)
-	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errTime):
-		err = fmt.Errorf("timed out (%w) in round %d, after %d of about %d keys, of which %d differed: %w",
-			context.Cause(ctx), last.Round, last.Done, last.Total, last.Suspects, err)
-		return fail(out, exitTimeout, err)
-	case err != nil:
+	return &last
+}
+
+func failCompare(ctx context.Context, out *json.Encoder, last *wire.VerifyProgress, err error) int {
+	if !errors.Is(context.Cause(ctx), errTime) {
 		return fail(out, exitError, err)
 	}
-	if err := out.Encode(wire.VerifyLine{Result: result}); err != nil {
-		return exitError
-	}
-	if !result.Equal() {
-		return exitDiffers
-	}
-	return 0
+	return fail(out, exitTimeout, fmt.Errorf("timed out (%w) in round %d, after %d of about %d keys, of which %d differed: %w",
+		context.Cause(ctx), last.Round, last.Done, last.Total, last.Suspects, err))
 }
 
 func fail(out *json.Encoder, code int, err error) int {

@@ -35,6 +35,9 @@ type Options struct {
 	// about and waiting longer is of no use. Without a Barrier the rounds are
 	// Interval apart, and that has to do.
 	Barrier func(ctx context.Context) (why string, err error)
+	// Differs, where not nil, is called with every key that differs in the
+	// first round, from several goroutines, and maybe twice with the same one.
+	Differs func(db int, key string, kind Kind) error
 }
 
 func (o Options) withDefaults() Options {
@@ -351,6 +354,11 @@ func (r *run) process(ctx context.Context, b batch) error {
 	for i, v := range verdicts {
 		if !b.fromTarget && v.typ != typeNone && v.kind != Missing {
 			r.both.add(b.db, keys[i])
+		}
+		if v.kind != "" && r.opts.Differs != nil {
+			if err := r.opts.Differs(b.db, keys[i], v.kind); err != nil {
+				return err
+			}
 		}
 	}
 	r.mu.Lock()

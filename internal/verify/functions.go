@@ -13,40 +13,53 @@ import (
 // library is the code of one function library.
 type library [sha256.Size]byte
 
-// libraries lists the function libraries of each server of a side. A server
-// without functions has none.
+// libraries lists the function libraries of each server of a side.
 func (s *side) libraries(ctx context.Context) ([]map[string]library, error) {
 	all := make([]map[string]library, len(s.Nodes))
-	for i, node := range s.Nodes {
-		all[i] = map[string]library{}
-		if !s.caps[i].functions {
-			continue
-		}
-		replies, err := s.ask(ctx, i, 0, [][]string{{"FUNCTION", "LIST", "WITHCODE"}})
+	for i := range s.Nodes {
+		code, err := s.functionCode(ctx, i)
 		if err != nil {
 			return nil, err
 		}
-		if refused, ok := replies[0].(error); ok {
-			return nil, s.refusal(i, "FUNCTION LIST", refused)
-		}
-		list, err := asList(replies[0])
-		if err != nil {
-			return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: %w", s.Name, node.Name(), err)
-		}
-		for _, member := range list {
-			info, err := asMap(member)
-			if err != nil {
-				return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: %w", s.Name, node.Name(), err)
-			}
-			name, errName := asString(info["library_name"])
-			code, errCode := asString(info["library_code"])
-			if errName != nil || errCode != nil {
-				return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: a library without name or code", s.Name, node.Name())
-			}
-			all[i][name] = sha256.Sum256([]byte(code))
+		all[i] = make(map[string]library, len(code))
+		for name, text := range code {
+			all[i][name] = sha256.Sum256([]byte(text))
 		}
 	}
 	return all, nil
+}
+
+// functionCode gives the code of a server's function libraries, by name. A
+// server without functions has none.
+func (s *side) functionCode(ctx context.Context, node int) (map[string]string, error) {
+	code := map[string]string{}
+	if !s.caps[node].functions {
+		return code, nil
+	}
+	replies, err := s.ask(ctx, node, 0, [][]string{{"FUNCTION", "LIST", "WITHCODE"}})
+	if err != nil {
+		return nil, err
+	}
+	if refused, ok := replies[0].(error); ok {
+		return nil, s.refusal(node, "FUNCTION LIST", refused)
+	}
+	list, err := asList(replies[0])
+	if err != nil {
+		return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: %w", s.Name, s.Nodes[node].Name(), err)
+	}
+	for _, member := range list {
+		info, err := asMap(member)
+		if err != nil {
+			return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: %w", s.Name, s.Nodes[node].Name(), err)
+		}
+		name, errName := asString(info["library_name"])
+		text, errCode := asString(info["library_code"])
+		if errName != nil || errCode != nil {
+			return nil, fmt.Errorf("verify: site %s: %s: FUNCTION LIST: a library without name or code", s.Name, s.Nodes[node].Name())
+		}
+		code[name] = text
+	}
+	return code, nil
 }
 
 // compareFunctions compares the libraries. Every server of the target must

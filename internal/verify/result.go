@@ -111,6 +111,10 @@ func WriteText(w io.Writer, r *Result) error {
 func conditions(r *Result) string {
 	text := fmt.Sprintf("deadlines within %v of each other count as the same", time.Duration(r.TTLToleranceMS)*time.Millisecond)
 	switch {
+	case r.Apart && r.Exact:
+		text += "; nothing was written to site " + r.Source.Name + " meanwhile"
+	case r.Apart:
+		text += "; site " + r.Source.Name + " was written to meanwhile"
 	case r.Exact:
 		text += "; exact: nothing was written meanwhile"
 	case r.Positions && r.Suspects > 0:

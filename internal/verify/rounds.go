@@ -44,7 +44,9 @@ func (r *run) suspect(key suspectKey, v verdict, compared bool) {
 		r.nameBytes += len(key.key)
 		return
 	}
-	r.result.NotRechecked++
+	if r.opts.Rounds > 1 {
+		r.result.NotRechecked++
+	}
 	r.settle(key, v, v.kind, compared)
 }
 

@@ -24,6 +24,14 @@ type VerifyLine struct {
 	TimedOut bool            `json:"timedOut,omitempty"` // with Error: the time that was given is over
 }
 
+// Where `redis-sync-sidecar rescue` gives the file away: over HTTP, on the
+// loopback interface of its pod only, so that a port-forward is the only way
+// to it.
+const (
+	RescuePort = 9311
+	RescuePath = "/rescue.rdb"
+)
+
 // VerifyProgress of a running comparison.
 type VerifyProgress struct {
 	Round    int   `json:"round"`
@@ -81,8 +89,12 @@ type VerifyResult struct {
 	// still count as the same.
 	TTLToleranceMS int64 `json:"ttlToleranceMs"`
 	// Exact: nothing was written to the source, and the target had applied
-	// everything, from the beginning of the comparison to its end.
+	// everything, from the beginning of the comparison to its end. With Apart:
+	// nothing was written to the source.
 	Exact bool `json:"exact"`
+	// Apart: nothing is copied from the source to the target. Nothing is late
+	// then, and every key was read once.
+	Apart bool `json:"apart,omitempty"`
 	// Positions: differences were confirmed at equal positions, each read on
 	// the target after it had applied what the source had written until then.
 	// PositionsWhy says why not.

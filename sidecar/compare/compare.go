@@ -25,6 +25,9 @@ type Options struct {
 	Source       string // name of the source's site
 	Progress     func(wire.VerifyProgress)
 	Log          *slog.Logger
+	// Apart: no replicator copies from the source to the target. Nothing is
+	// late then: every key is read once, and no position is looked at.
+	Apart bool
 }
 
 // Run compares. Nothing is written to either side.
@@ -39,13 +42,11 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (*wire.VerifyRes
 		return nil, err
 	}
 	defer target.close()
+	if opts.Apart {
+		return apart(ctx, cfg, source, target, opts, nil)
+	}
 
-	v := verify.Options{
-		Rounds: opts.Rounds, TTLTolerance: opts.TTLTolerance, Samples: opts.Samples, Progress: opts.Progress,
-	}
-	if opts.Mode == wire.VerifySample {
-		v.SampleKeys = opts.SampleKeys
-	}
+	v := opts.forVerify()
 	p := positions{cfg: cfg, source: source, target: target}
 	v.Barrier = p.reached
 	// What was not written between these two looks was not written between
@@ -62,11 +63,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (*wire.VerifyRes
 		// It would not be another answer a moment later.
 		v.Barrier = func(context.Context) (string, error) { return why, nil }
 	}
-	name := opts.Source
-	if name == "" {
-		name = "source"
-	}
-	result, err := verify.Run(ctx, source.side(name), target.side(siteName(cfg)), v)
+	result, err := verify.Run(ctx, source.side(opts.sourceName()), target.side(siteName(cfg)), v)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +75,42 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (*wire.VerifyRes
 	if why != "" {
 		result.Positions, result.PositionsWhy = false, why
 	}
+	return result, nil
+}
+
+func (o Options) forVerify() verify.Options {
+	v := verify.Options{Rounds: o.Rounds, TTLTolerance: o.TTLTolerance, Samples: o.Samples, Progress: o.Progress}
+	if o.Mode == wire.VerifySample {
+		v.SampleKeys = o.SampleKeys
+	}
+	return v
+}
+
+func (o Options) sourceName() string {
+	if o.Source == "" {
+		return "source"
+	}
+	return o.Source
+}
+
+// apart compares two sides between which nothing is copied. differs gets every
+// key that does; it may be nil.
+func apart(ctx context.Context, cfg *config.Config, source masters, target *target, opts Options, differs func(int, string, verify.Kind) error) (*wire.VerifyResult, error) {
+	v := opts.forVerify()
+	v.Rounds, v.Differs = 1, differs
+	before, err := source.writes()
+	if err != nil {
+		return nil, err
+	}
+	result, err := verify.Run(ctx, source.side(opts.sourceName()), target.side(siteName(cfg)), v)
+	if err != nil {
+		return nil, err
+	}
+	after, err := source.writes()
+	if err != nil {
+		return nil, err
+	}
+	result.Apart, result.Exact = true, before == after
 	return result, nil
 }
 

@@ -101,11 +101,8 @@ func (n *node) take(ctx context.Context) (*link, error) {
 }
 
 func (l *link) run(db int, commands [][]string) ([]any, error) {
-	if db != l.db {
-		if _, err := l.Do("SELECT", strconv.Itoa(db)); err != nil {
-			return nil, err
-		}
-		l.db = db
+	if err := l.selectDB(db); err != nil {
+		return nil, err
 	}
 	l.out = l.out[:0]
 	for _, command := range commands {
@@ -122,6 +119,17 @@ func (l *link) run(db int, commands [][]string) ([]any, error) {
 		}
 	}
 	return replies, nil
+}
+
+func (l *link) selectDB(db int) error {
+	if db == l.db {
+		return nil
+	}
+	if _, err := l.Do("SELECT", strconv.Itoa(db)); err != nil {
+		return err
+	}
+	l.db = db
+	return nil
 }
 
 // maxPayload is the largest payload that is held.

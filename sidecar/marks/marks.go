@@ -115,7 +115,7 @@ func (s *Set) Check(db int, key []byte) error {
 	return s.keys[m[0]%parts].add(s.dir, rec)
 }
 
-// Stale calls f with each queued key that was not marked.
+// Stale calls f once with each queued key that was not marked.
 func (s *Set) Stale(f func(db int, key []byte) error) error {
 	for i := range parts {
 		all, err := s.marks[i].load()
@@ -139,6 +139,7 @@ func (s *Set) Stale(f func(db int, key []byte) error) error {
 			if _, ok := seen[mark]; ok {
 				continue
 			}
+			seen[mark] = struct{}{} // SCAN may have given it twice
 			if err := f(db, key); err != nil {
 				return err
 			}
