@@ -74,6 +74,10 @@ func (s *switchOptions) addPlanned(cmd *cobra.Command) {
 
 func (s *switchOptions) addVerify(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.verify, "verify", string(wire.VerifySample), "what of both sites a planned switch compares before it closes the primary: full, sample or none")
+	s.completeVerify(cmd)
+}
+
+func (s *switchOptions) completeVerify(cmd *cobra.Command) {
 	s.completeFlag(cmd, "verify", func(context.Context, []string, string) []string {
 		return []string{string(wire.VerifyFull), string(wire.VerifySample), verifyNone}
 	})

@@ -71,7 +71,7 @@ func NewRootCommand(o *Options) *cobra.Command {
 		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewWaitCommand(o), NewVerifyCommand(o),
 		NewPauseCommand(o), NewStartCommand(o),
 		NewFailoverCommand(o), NewFailbackCommand(o), NewRecoverCommand(o), NewCancelCommand(o), NewResumeCommand(o),
-		NewDeleteCommand(o), NewUnlockCommand(o), NewVersionCommand(o),
+		NewRescueCommand(o), NewDeleteCommand(o), NewUnlockCommand(o), NewVersionCommand(o),
 	)
 	return root
 }

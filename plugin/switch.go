@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type switchOptions struct {
 	timeout    time.Duration
 	switchover switchover.Options
 	verify     string
+	rescueFile string
 	hooks      string
 }
 
@@ -76,6 +78,7 @@ func (s *switchOptions) validate() error {
 	default:
 		return fmt.Errorf("--verify %q: expected full, sample or none", s.verify)
 	}
+	s.switchover.Rescue = s.rescueFile != ""
 	return nil
 }
 
@@ -126,10 +129,15 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	progress, shown := newProgress(s.ErrOut), verifyProgress{out: s.ErrOut}
+	first := wire.VerifyMode("")
+	if s.verb == pair.VerbRecover && s.verify != verifyNone {
+		first = wire.VerifyMode(s.verify)
+	}
 	result, err := execute.Switch(ctx, session, execute.NewFinder(), execute.SwitchOptions{
 		Operation: operation, Switchover: s.switchover, Image: version.Get().SidecarImage, Timeout: s.timeout, DryRun: s.dryRun,
 		Progress: progress, Confirm: s.ask(name), Reopen: open, Hook: hook,
-		Verify: execute.VerifyOptions{Progress: shown.progress, Waiting: shown.waiting},
+		Verify:       execute.VerifyOptions{Progress: shown.progress, Waiting: shown.waiting},
+		CompareFirst: first, RescueFile: s.rescueFile,
 	})
 	progress.Close()
 	return s.report(result, err)
@@ -142,6 +150,9 @@ func (s *switchOptions) ask(name string) func(*switchover.Plan) error {
 		s.printSteps(p.Steps)
 		for _, text := range p.Warnings {
 			fmt.Fprintln(s.ErrOut, "warning: "+escapeLines(text))
+		}
+		if p.Divergence != nil {
+			s.printDivergence(s.ErrOut, p.Divergence)
 		}
 		return s.confirm(s.yes, "Go on?")
 	}
@@ -168,6 +179,9 @@ func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
 		if err != nil {
 			return err
 		}
+		if r.Divergence != nil {
+			s.printDivergence(s.Out, r.Divergence)
+		}
 		for i, step := range r.Steps {
 			if _, err := fmt.Fprintf(s.Out, "%2d. %s\n", i+1, escapeLines(step.String())); err != nil {
 				return err
@@ -180,7 +194,7 @@ func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
 			fmt.Fprintln(s.ErrOut, "warning: "+escapeLines(text))
 		}
 	}
-	if r.Verify != nil && r.Verify.Differences() > 0 {
+	if r.Verify != nil && r.Divergence == nil && r.Verify.Differences() > 0 {
 		if err := verify.WriteText(s.ErrOut, r.Verify); err != nil {
 			return err
 		}
@@ -214,5 +228,29 @@ func summary(r *execute.SwitchResult) string {
 			fmt.Fprintf(&b, ", %d shards copied in full", r.FullCopies)
 		}
 	}
+	if f := r.Rescue; f != nil {
+		fmt.Fprintf(&b, "; rescue file %s holds %d keys in %d bytes", f.File, f.Keys, f.Bytes)
+	}
 	return b.String()
+}
+
+// namesOfDivergence is how many keys of each kind are named before a question.
+const namesOfDivergence = 5
+
+// printDivergence says what a full copy would replace, with some names.
+func (s *switchOptions) printDivergence(out io.Writer, d *switchover.Divergence) {
+	fmt.Fprintln(out, escapeLines(d.String()))
+	if d.Found == nil {
+		return
+	}
+	what := map[wire.VerifyKind]string{
+		wire.VerifyMissing: "only on " + d.OldPrimary, wire.VerifyExtra: "only on " + d.Primary, wire.VerifyTTL: "another TTL",
+		wire.VerifyDifferent: "differs", wire.VerifyUnsettled: "differs",
+	}
+	printed := map[wire.VerifyKind]int{}
+	for _, k := range d.Found.Samples {
+		if printed[k.Kind]++; printed[k.Kind] <= namesOfDivergence {
+			fmt.Fprintln(out, escapeLines(fmt.Sprintf("  %s: db %d %s %s", what[k.Kind], k.DB, k.Type, k.Key)))
+		}
+	}
 }

@@ -27,6 +27,12 @@ type SwitchOptions struct {
 	// Verify is how both sites are compared; Switchover says whether, and how
 	// much of them.
 	Verify VerifyOptions
+	// CompareFirst is how much recover compares before it decides about a full
+	// copy; "" for nothing.
+	CompareFirst wire.VerifyMode
+	// RescueFile is where recover saves what only the old primary has; "" for
+	// nowhere.
+	RescueFile string
 	// Hook is called before a step of this kind and, with after, when it was
 	// done.
 	Hook func(ctx context.Context, step switchover.Step, after bool, r *pair.Record) error
@@ -46,6 +52,10 @@ type SwitchResult struct {
 	Warnings []string          `json:"warnings,omitempty"`
 	// Verify is what the comparison of both sites found.
 	Verify *wire.VerifyResult `json:"verify,omitempty"`
+	// Divergence is what a full copy to the old primary replaces: what was found
+	// last.
+	Divergence *switchover.Divergence `json:"divergence,omitempty"`
+	Rescue     *RescueResult          `json:"rescue,omitempty"`
 	// Cancelled: the switch stopped before the point of no return, and was
 	// taken back.
 	Cancelled bool `json:"cancelled,omitempty"`
@@ -71,6 +81,8 @@ type switchHands struct {
 	checksums   []string
 	replicators []ReplicatorState
 	compared    *wire.VerifyResult
+	divergence  *switchover.Divergence
+	rescued     *RescueResult
 	notes       []string
 }
 
@@ -98,10 +110,18 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	defer h.closeSites()
 	verb := opts.Operation.Verb
 	result := &SwitchResult{Pair: s.Name, Verb: verb, DryRun: opts.DryRun}
+	if opts.RescueFile != "" {
+		var err error
+		if h.opts.Switchover.RescuedBy, err = rescuedBefore(opts.RescueFile, s.Record); err != nil {
+			return result, err
+		}
+		opts.Switchover = h.opts.Switchover
+	}
 	if opts.DryRun {
 		dry := &dryHands{Hands: h}
 		ran, err := switchover.Run(ctx, dry, verb, opts.Operation.ID, opts.Switchover, func(*switchover.Plan) error { return nil })
 		result.fill(ran, s.Record)
+		result.Verify, result.Divergence = h.compared, h.divergence
 		return result, err
 	}
 	ctx, locks, err := Lock(ctx, s, opts.Operation)
@@ -119,6 +139,7 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	}
 	err = errors.Join(err, locks.Release(ctx))
 	result.Warnings, result.Verify = append(result.Warnings, h.notes...), h.compared
+	result.Divergence, result.Rescue = h.divergence, h.rescued
 	result.UnavailableSeconds = h.unavailable.Seconds()
 	result.Seconds = time.Since(opts.Operation.Started).Seconds()
 	if result.FullCopies = 0; len(h.checksums) > 0 {

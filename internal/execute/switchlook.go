@@ -55,7 +55,11 @@ func (h *switchHands) Look(ctx context.Context) (switchover.World, error) {
 		}
 	}
 	w.Link = h.lookAtLink(ctx, w)
-	return w, nil
+	var err error
+	if h.opts.Operation.Verb == pair.VerbRecover {
+		w.Divergence, err = h.diverged(ctx, w)
+	}
+	return w, err
 }
 
 // open reads the records anew, unless nothing was done since they were read.

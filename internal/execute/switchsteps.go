@@ -48,6 +48,8 @@ func (h *switchHands) do(ctx context.Context, step switchover.Step, r *pair.Reco
 		return h.stop(ctx, site)
 	case switchover.OpProtect:
 		return protect(ctx, site, s)
+	case switchover.OpRescue:
+		return h.rescue(ctx, r)
 	case switchover.OpLift:
 		var window *guard.Window
 		if len(s.Window) > 0 {

@@ -16,13 +16,12 @@ import (
 // verify compares both sites while writes go on: a Job takes longer to start
 // than the whole of the closing lasts. A key counts as different when it still
 // is at equal positions; what is written afterwards is what the drain waits
-// for. A sample may take as long as any other wait of a switch; nobody waits
-// for a full comparison, so it gets the time of the verb verify.
+// for.
 func (h *switchHands) verify(ctx context.Context, full bool) error {
 	o := h.opts.Verify
-	o.Run, o.Mode, o.Timeout = h.opts.Operation.ID, wire.VerifySample, h.opts.Timeout
+	o.Run, o.Mode, o.Timeout = h.opts.Operation.ID, wire.VerifySample, h.compareTimeout(full)
 	if full {
-		o.Mode, o.Timeout = wire.VerifyFull, max(h.opts.Timeout, wire.DefaultVerifyTimeout)
+		o.Mode = wire.VerifyFull
 	}
 	result, err := Verify(ctx, h.session, o)
 	switch {

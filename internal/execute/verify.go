@@ -55,25 +55,37 @@ func (o VerifyOptions) withDefaults() VerifyOptions {
 }
 
 // Verify compares the data of both sites of a pair, with a Job beside the
-// standby that uses the addresses and the credentials of the replicators. It
-// changes neither side and removes the Job, also when ctx ends. The error says
-// that there is no result; sides that differ are one.
+// standby that uses the addresses and the credentials of the replicators; with
+// Apart beside the primary. It changes neither side and removes the Job, also
+// when ctx ends. The error says that there is no result; sides that differ are
+// one.
 func Verify(ctx context.Context, s *Session, opts VerifyOptions) (*wire.VerifyResult, error) {
+	return verifyAnd(ctx, s, opts, nil)
+}
+
+// verifyAnd does something with the pod that has compared, before it is removed.
+func verifyAnd(ctx context.Context, s *Session, opts VerifyOptions, then func(ctx context.Context, party *Party, pod string) error) (*wire.VerifyResult, error) {
 	opts = opts.withDefaults()
-	standby := s.Standby()
-	if standby.Err != nil {
-		return nil, standby.Err
+	name, _ := opts.At(s.Record)
+	party := s.Parties[name]
+	if party.Err != nil {
+		return nil, party.Err
 	}
-	v := &verifier{opts: opts, party: standby, pair: s.Name}
-	replicator := pair.ReplicatorName(s.Name, standby.Site.Name, 0)
-	if _, err := standby.Cluster.ConfigMap(ctx, standby.Site.Namespace, replicator); err != nil {
-		if kube.IsNotFound(err) {
+	v := &verifier{opts: opts, party: party, pair: s.Name, then: then}
+	replicator := pair.ReplicatorName(s.Name, name, 0)
+	if _, err := party.Cluster.ConfigMap(ctx, party.Site.Namespace, replicator); err != nil {
+		switch {
+		case kube.IsNotFound(err) && opts.Apart:
+			return nil, fault.New(fault.CodeError, "--discard-divergence with --verify=none goes on without knowing what only the old primary has",
+				"site %s: configmap %s/%s does not exist any more: the replicators of the old direction, whose way to both sides would be used, were removed",
+				name, party.Site.Namespace, replicator)
+		case kube.IsNotFound(err):
 			return nil, fault.Refuse("apply the pair first", "site %s: configmap %s/%s does not exist: the pair has no replicators whose way to both sides could be used",
-				standby.Site.Name, standby.Site.Namespace, replicator)
+				name, party.Site.Namespace, replicator)
 		}
 		return nil, err
 	}
-	job, err := plan.VerifyJob(s.Record, standby.Site.Namespace, opts.Run, opts.Verify)
+	job, err := plan.VerifyJob(s.Record, party.Site.Namespace, opts.Run, opts.Verify)
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +98,10 @@ type verifier struct {
 	party *Party
 	pair  string
 	job   kube.Ref
+	then  func(ctx context.Context, party *Party, pod string) error // nil: nothing
 
 	state  string // why there is no result yet
+	pod    string // that has the result
 	silent bool   // the container had ended and its log held no result
 }
 
@@ -103,6 +117,10 @@ func (v *verifier) run(ctx context.Context, job *unstructured.Unstructured) (*wi
 	var result *wire.VerifyResult
 	if err == nil {
 		result, err = v.wait(deadline)
+	}
+	if err == nil && v.then != nil {
+		v.state = "what it found is being fetched"
+		err = v.then(deadline, v.party, v.pod)
 	}
 	switch {
 	case err == nil:
@@ -174,6 +192,7 @@ func (v *verifier) look(ctx context.Context, pod *corev1.Pod) (*wire.VerifyResul
 	last := lastLine(text)
 	switch {
 	case last.Result != nil:
+		v.pod = pod.Name
 		return last.Result, nil
 	case last.TimedOut:
 		return nil, fault.New(fault.CodeTimeout, "allow more time with --timeout, or look at a part with --mode sample",

@@ -37,6 +37,8 @@ type Switch struct {
 	// Kept: From refused writes from the positions on until it was protected
 	// as the standby, so that it can be fed from there.
 	Kept bool `json:"kept,omitempty"`
+	// Rescued is the operation that saved what only From had.
+	Rescued string `json:"rescued,omitempty"`
 	// Ended: nothing is left to do.
 	Ended bool `json:"ended,omitempty"`
 }

@@ -173,7 +173,8 @@ func (o *operator) do(step switchover.Step, r *pair.Record) error {
 		return errors.New("site " + step.Site + ": no answer")
 	}
 	switch step.Op {
-	case switchover.OpRescue:
+	case switchover.OpRescue: // what it has now is safe; what is written later is not
+		o.giveUp(s.From, s.To)
 	case switchover.OpVerify:
 		return o.compare(s)
 	case switchover.OpClose:

@@ -195,6 +195,8 @@ func (u *run) after(step Step) {
 	switch step.Op {
 	case OpOpen:
 		s.Opened = true
+	case OpRescue:
+		s.Rescued = s.ID
 	case OpLift:
 		if step.Site == s.From || s.Verb == pair.VerbCancel {
 			s.Window = nil

@@ -173,6 +173,10 @@ func (s *script) verb(t *testing.T, verb pair.Verb, args []string) string {
 			o.Verify, o.VerifyFull = value != "none", value == "full"
 		case "--discard-divergence":
 			o.Discard = true
+		case "--rescue-file":
+			o.Rescue = true
+		case "--rescued-by": // the file of that operation is there
+			o.RescuedBy = value
 		case "dies-at": // before this step
 			op.onStep = func(step switchover.Step) { op.dead = op.dead || string(step.Op) == value }
 		case "dies-after": // the n-th call, done

@@ -96,7 +96,7 @@ func (s Step) String() string {
 	case OpProtect:
 		return fmt.Sprintf("protect site %s as the standby: only replicators may write", s.Site)
 	case OpRescue:
-		return fmt.Sprintf("look for what only site %s has", s.Site)
+		return fmt.Sprintf("save what only site %s has, or has otherwise, into the rescue file", s.Site)
 	case OpLift:
 		return fmt.Sprintf("end the closing of site %s (min-replicas-to-write as before)", s.Site)
 	case OpCheckpoint:

@@ -11,6 +11,9 @@ type World struct {
 	Record *pair.Record
 	Sites  map[string]Site
 	Link   Link
+	// Divergence is how the old primary differs from the new one, where recover
+	// looked; else nil.
+	Divergence *Divergence
 }
 
 // Site is one site as it was seen.
@@ -56,6 +59,9 @@ type Options struct {
 	MaxLag           time.Duration // of a planned switch; 0: no bound
 	Discard          bool          // recover: what only the old primary has may go
 	Rescue           bool          // recover: it is saved first
+	// RescuedBy is the operation that made the rescue file which exists already,
+	// where an earlier recover did; else "".
+	RescuedBy string
 }
 
 // Plan is what Decide came to.
@@ -64,6 +70,9 @@ type Plan struct {
 	Phase    pair.Phase // while the steps are done
 	Steps    []Step
 	Warnings []string
+	// Divergence is what a full copy that recover begins would replace; nil
+	// when nobody looked.
+	Divergence *Divergence
 	// Open is what the steps cannot do now, and what recover has to do later;
 	// "" when they do everything.
 	Open string
