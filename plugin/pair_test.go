@@ -36,6 +36,7 @@ type scene struct {
 	source   *testredis.Cluster
 	target   *testkube.Failover
 	pairFile string
+	serving  string // address that the port of a rescue Job's pod leads to
 }
 
 const (

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ func (s *scene) jobs(t *testing.T, status corev1.PodStatus, text string) (args f
 				containers, _, _ := unstructured.NestedSlice(job.Object, "spec", "template", "spec", "containers")
 				last, _, _ = unstructured.NestedStringSlice(containers[0].(map[string]any), "args")
 				s.b.SetLog("redis", name+"-pod", text)
+				if s.serving != "" {
+					s.b.ForwardTo(fmt.Sprintf("redis/%s-pod:%d", name, wire.RescuePort), s.serving)
+				}
 				s.b.Add(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name + "-pod", Namespace: "redis", Labels: job.GetLabels()}, Status: status})
 			}
 			for _, path := range s.b.Paths() {

@@ -42,6 +42,14 @@ type Server struct {
 	Requests []string // "METHOD path?query" of every request that writes
 }
 
+// ForwardTo sets where a port ("namespace/pod:port") leads, while the server is
+// used.
+func (s *Server) ForwardTo(port, address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Forward[port] = address
+}
+
 // New starts a server with the namespaces kube-system and default. It ends
 // with the test.
 func New(t testing.TB) *Server {

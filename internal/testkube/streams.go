@@ -61,7 +61,9 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, t target) {
 				failures[id] = stream
 				continue
 			}
+			s.mu.Lock()
 			address := s.Forward[fmt.Sprintf("%s/%s:%s", t.namespace, t.name, stream.Headers().Get(corev1.PortHeader))]
+			s.mu.Unlock()
 			go join(stream, failures[id], address)
 			delete(failures, id)
 		}

@@ -196,9 +196,15 @@ func (d *disasters) invalidated(t *testing.T) {
 // and both sides are equal to the ledger.
 func (d *disasters) home(t *testing.T) {
 	t.Helper()
+	d.homeBy(t, "--discard-divergence")
+}
+
+// homeBy is home with another decision about what only the old primary has.
+func (d *disasters) homeBy(t *testing.T, flags ...string) {
+	t.Helper()
 	refused := d.plugin(t, 3, d.pair.Later("recover", "--yes")...)
-	contains(t, refused.Stderr, d.pair.Source.Instance, "--discard-divergence")
-	recovered := d.switches(t, 0, "recover", "--yes", "--discard-divergence", "--timeout", "4m")
+	contains(t, refused.Stderr, d.pair.Source.Instance, "were compared", "--discard-divergence", "--rescue-file")
+	recovered := d.switches(t, 0, append([]string{"recover", "--yes", "--timeout", "4m"}, flags...)...)
 	if recovered.Phase != "RecoverInSync" || recovered.FullCopies != 1 {
 		t.Errorf("recover reached %+v", recovered)
 	}
@@ -268,5 +274,5 @@ func siteCut(t *testing.T, d *disasters) {
 	if lost == 0 {
 		t.Error("the applications behind the cut lost nothing: they did not write")
 	}
-	d.home(t)
+	d.homeWithRescue(t, counted)
 }
