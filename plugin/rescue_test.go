@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -233,18 +232,7 @@ func TestRecoverRescues(t *testing.T) {
 		untouched(t)
 	})
 	t.Run("the disk is full", func(t *testing.T) {
-		small := filepath.Join(t.TempDir(), "small")
-		if err := os.Mkdir(small, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Mount("none", small, "tmpfs", 0, "size=64k"); err != nil {
-			t.Skipf("SKIPPED: a small disk: %v", err)
-		}
-		t.Cleanup(func() {
-			if err := syscall.Unmount(small, 0); err != nil {
-				t.Error(err)
-			}
-		})
+		small := smallDisk(t)
 		s.given(t, func(_ int, w http.ResponseWriter) { _, _ = w.Write(whole) })
 		s.jobs(t, running, found)
 		recover(t, filepath.Join(small, "lost.rdb")).want(t, fault.CodePartial, "no space left on device", "the old primary is as it was")

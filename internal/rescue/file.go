@@ -68,17 +68,8 @@ func (f *File) Commit() error {
 	if err := f.tmp.Close(); err != nil {
 		return &WriteError{err}
 	}
-	// A link fails where a name is taken; a rename replaces it. Not every file
-	// system has links.
-	if err := os.Link(f.tmp.Name(), f.path); err == nil {
-		_ = os.Remove(f.tmp.Name()) // a second name does no harm
-	} else {
-		if err := free(f.path); err != nil {
-			return err
-		}
-		if err := os.Rename(f.tmp.Name(), f.path); err != nil {
-			return &WriteError{err}
-		}
+	if err := f.name(); err != nil {
+		return err
 	}
 	dir, err := os.Open(filepath.Dir(f.path))
 	if err != nil {
@@ -87,6 +78,22 @@ func (f *File) Commit() error {
 	defer dir.Close()
 	// Not every system can do that to a folder.
 	if err := dir.Sync(); err != nil && runtime.GOOS != "windows" && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+		return &WriteError{err}
+	}
+	return nil
+}
+
+// name takes the name unless it is taken. A link fails then, where a rename
+// would replace; but not every file system has links.
+func (f *File) name() error {
+	if err := os.Link(f.tmp.Name(), f.path); err == nil {
+		_ = os.Remove(f.tmp.Name()) // a second name does no harm
+		return nil
+	}
+	if err := free(f.path); err != nil {
+		return err
+	}
+	if err := os.Rename(f.tmp.Name(), f.path); err != nil {
 		return &WriteError{err}
 	}
 	return nil

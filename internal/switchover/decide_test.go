@@ -9,6 +9,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // inSync is a pair at rest, seen by a failover from a to b.
@@ -119,6 +120,65 @@ func TestInterruptedRecover(t *testing.T) {
 		want := []switchover.Step{{Op: switchover.OpLink, Site: "a", Full: c.full}, {Op: switchover.OpAwait, Site: "a"}}
 		if n < 2 || !slices.Equal(p.Steps[n-2:], want) || c.ended != (n == 2) {
 			t.Errorf("%s: %v", c.name, p.Steps)
+		}
+	}
+}
+
+// TestDivergence: what a full copy would replace is known before anybody
+// decides about it, and is not asked for where it does not matter.
+func TestDivergence(t *testing.T) {
+	forced := func() switchover.World {
+		w := inSync()
+		w.Record.Epoch, w.Record.Primary, w.Record.Phase = 2, "b", pair.PhaseFailedOver
+		w.Record.Body.Switch = &pair.Switch{ID: "op", Verb: pair.VerbFailover, From: "a", To: "b", Epoch: 2, Opened: true, Forced: true, Ended: true}
+		w.Sites["a"] = switchover.Site{Name: "a", Reachable: true, Answers: true, Protectable: true, Keys: 7}
+		w.Sites["b"] = switchover.Site{Name: "b", Reachable: true, Answers: true, Protectable: true, Fence: 2}
+		return w
+	}
+	for name, change := range map[string]func(*switchover.World, *switchover.Site){
+		"":                         func(*switchover.World, *switchover.Site) {},
+		"another phase":            func(w *switchover.World, _ *switchover.Site) { w.Record.Phase = pair.PhaseRecovering },
+		"nothing there":            func(_ *switchover.World, a *switchover.Site) { a.Keys = 0 },
+		"silent":                   func(_ *switchover.World, a *switchover.Site) { a.Answers = false },
+		"a fence of another epoch": func(_ *switchover.World, a *switchover.Site) { a.Fence = 3 },
+		"decided already":          func(_ *switchover.World, a *switchover.Site) { a.Fence = 2 },
+		"fed from the position": func(w *switchover.World, a *switchover.Site) {
+			s := w.Record.Body.Switch
+			s.Forced, s.Kept, s.Positions, a.Protected = false, true, []pair.PositionRecorded{{Offset: 1}}, true
+		},
+	} {
+		w := forced()
+		a := w.Sites["a"]
+		change(&w, &a)
+		w.Sites["a"] = a
+		if got := switchover.CopiesInFull(w); got != (name == "") {
+			t.Errorf("%q: CopiesInFull is %v", name, got)
+		}
+	}
+
+	w := forced()
+	w.Divergence = switchover.DivergenceOf(&wire.VerifyResult{
+		Source: wire.VerifySideResult{Name: "a"}, Target: wire.VerifySideResult{Name: "b"}, Mode: wire.VerifySample,
+		Compared: 6, Missing: 1, Different: 2, Unsettled: 1, TTLDiffers: 3, Extra: 4, Functions: wire.VerifyFunctions{Missing: []string{"lib"}, Extra: []string{"other"}},
+	})
+	if n := w.Divergence.Lost(); n != 8 {
+		t.Errorf("%d are lost", n)
+	}
+	_, err := switchover.Decide(w, pair.VerbRecover, "next", switchover.Options{})
+	const want = "a full copy replaces its 7 keys; site a, of whose keys 6 were compared (a sample), has 1 that site b lacks, 3 that differ there and 3 with another TTL; " +
+		"1 function libraries that it lacks or has otherwise; only site b has 4 (site a was written to meanwhile)"
+	if fault.ExitCode(err) != fault.CodeRefused || !strings.HasSuffix(err.Error(), want) || !strings.Contains(fault.Remedy(err), "--rescue-file=PATH") {
+		t.Errorf("refused with %v (%s)", err, fault.Remedy(err))
+	}
+	for _, o := range []switchover.Options{{Discard: true}, {Rescue: true}, {Rescue: true, Discard: true}} {
+		p, err := switchover.Decide(w, pair.VerbRecover, "next", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved := slices.Contains(p.Steps, switchover.Step{Op: switchover.OpRescue, Site: "a"})
+		warned := slices.ContainsFunc(p.Warnings, func(text string) bool { return strings.Contains(text, "--rescue-file") })
+		if p.Divergence != w.Divergence || saved != o.Rescue || warned == o.Rescue {
+			t.Errorf("%+v: steps %v, warnings %q", o, p.Steps, p.Warnings)
 		}
 	}
 }
