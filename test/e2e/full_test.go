@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+
 	"github.com/redis-sync/kubectl-redis-sync/test/loadpod"
 )
 
@@ -72,12 +74,16 @@ func withDisasters(t *testing.T, s *scene) *disasters {
 	return &disasters{scene: s, ledger: newLedger(), far: far, killed: map[string]int{}}
 }
 
-// resetCounters lets the counters of the writers begin at 0, whatever an
-// earlier run left.
+// resetCounters lets the counters of the writers begin at 0, and the pair at
+// its first epoch, whatever an earlier run left in the source.
 func (d *disasters) resetCounters(t *testing.T) {
 	t.Helper()
 	masters, err := d.source.Masters(t.Context())
 	if err != nil {
+		t.Fatal(err)
+	}
+	fence := wire.FenceKey(d.pair.Name)
+	if _, err := d.source.Do(t.Context(), masterOf(t, masters, fence), "DEL", fence); err != nil {
 		t.Fatal(err)
 	}
 	for _, worker := range []int{0, farWorkers} {
