@@ -97,7 +97,9 @@ dir = %q
 	port := freePort(t)
 	var stdout, stderr output
 	code := make(chan int, 1)
-	go func() { code <- run([]string{"rescue", "--header", string(header), "--port", port, file}, &stdout, &stderr) }()
+	go func() {
+		code <- run([]string{"rescue", "--header", string(header), "--port", port, file}, &stdout, &stderr)
+	}()
 	testredis.Eventually(t, time.Minute, "the comparison", func() bool { return stdout.result() != nil || len(code) > 0 })
 	if stdout.result() == nil {
 		t.Fatalf("no result: %s%s", stdout.String(), stderr.String())
