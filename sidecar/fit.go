@@ -58,15 +58,19 @@ func (r *Replicator) fitVectorSet(rec *rdb.Record) error {
 	}
 	for _, s := range r.w.Servers() {
 		if !s.VectorSets() {
-			source := "the source"
-			if sess := r.session.Load(); sess != nil {
-				source += " (" + sess.Node.Server().String() + ")"
-			}
 			return stopf("key %q in database %d: its vector set (module %q) of %s cannot be written to the target (%s): only Redis from 8.0 on has vector sets",
-				rec.Key, rec.DB, vectorSet, source, s)
+				rec.Key, rec.DB, vectorSet, r.sourceServer(), s)
 		}
 	}
 	return nil
+}
+
+// sourceServer is the source with its version, for errors.
+func (r *Replicator) sourceServer() string {
+	if sess := r.session.Load(); sess != nil {
+		return "the source (" + sess.Node.Server().String() + ")"
+	}
+	return "the source"
 }
 
 // vectorSet is the module that the vector sets of Redis 8 belong to.

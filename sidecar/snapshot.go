@@ -215,6 +215,11 @@ func (c *copyState) record(rec *rdb.Record) error {
 		c.r.st.Update(func(s *wire.Status) { s.FullSync.TotalKeys += rec.Count })
 		return nil
 	case rdb.KindFunction:
+		for _, server := range c.r.w.Servers() {
+			if !server.Functions() {
+				return stopf("the functions of %s cannot be written to the target (%s): it has no functions, which begin with Redis 7.0", c.r.sourceServer(), server)
+			}
+		}
 		return c.r.w.Everywhere(c.ctx, "FUNCTION", "LOAD", "REPLACE", string(rec.Value))
 	case rdb.KindKey:
 	case rdb.KindEnd:

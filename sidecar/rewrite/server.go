@@ -68,6 +68,9 @@ func (s Server) hgetdel() bool    { return s.from(800, 901) }
 func (s Server) msetex() bool     { return s.from(804, 901) }
 func (s Server) vectorSets() bool { return s.from(800, 0) }
 
+// Functions reports whether the server has functions.
+func (s Server) Functions() bool { return s.has70() }
+
 // VectorSets reports whether the server brings the vector sets of Redis 8.
 func (s Server) VectorSets() bool { return s.vectorSets() }
 
