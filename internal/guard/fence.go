@@ -67,10 +67,7 @@ func (s *Site) RaiseFence(ctx context.Context, epoch int64) error {
 // one: a pod that restarts with an older one would bring an older fence back.
 // It does not wait for their end.
 func (s *Site) KeepFence(ctx context.Context) error {
-	return s.each(ctx, "beginning a snapshot, which is to hold the fence", func(_ string, c *redisx.Client) error {
-		_, err := c.SnapshotSoon(ctx)
-		return err
-	})
+	return s.each(ctx, "beginning a snapshot, which is to hold the fence", func(_ string, c *redisx.Client) error { return c.SnapshotSoon(ctx) })
 }
 
 func (s *Site) wrap(err error) error {

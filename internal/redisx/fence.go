@@ -89,23 +89,23 @@ func confirmed(ctx context.Context, tx *redis.Tx) (acked, replicas int64, err er
 }
 
 // SnapshotSoon lets a server that keeps its data in snapshots alone (`save`, no
-// AOF) begin one, and says whether it does. One that is being written already
-// may lack the last writes: it waits for its end, as long as ctx does.
-func (c *Client) SnapshotSoon(ctx context.Context) (begun bool, err error) {
+// AOF) begin one. One that is being written already may lack the last writes: it
+// waits for its end, as long as ctx does.
+func (c *Client) SnapshotSoon(ctx context.Context) error {
 	config, err := c.ConfigGet(ctx, "save", "appendonly")
 	if err != nil || config["save"] == "" || config["appendonly"] == "yes" {
-		return false, err
+		return err
 	}
 	for {
 		// SCHEDULE, since 3.2.2: after the rewriting of an AOF, if there is one.
 		err := c.rdb.Do(ctx, "BGSAVE", "SCHEDULE").Err()
 		var reply redis.Error
 		if !errors.As(err, &reply) || !strings.Contains(reply.Error(), "save already in progress") {
-			return err == nil, c.wrap("BGSAVE", err)
+			return c.wrap("BGSAVE", err)
 		}
 		select {
 		case <-ctx.Done():
-			return false, c.wrap("BGSAVE", err)
+			return c.wrap("BGSAVE", err)
 		case <-time.After(snapshotInterval):
 		}
 	}
