@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
 // TestSourceFailover attaches to the replica, loses it, and follows a
@@ -171,4 +173,69 @@ func TestClusterTargetReshard(t *testing.T) {
 	}
 	r.waitEqualOffsets(t, src)
 	compare(t, contents(t, src), contents(t, dst.Masters()...))
+}
+
+// TestClusterTargetNodes adds a node to the target, gives it slots, takes them
+// away again and removes the node, all while commands come.
+func TestClusterTargetNodes(t *testing.T) {
+	t.Parallel()
+	src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
+	dst := testredis.StartCluster(t, 3, 0, debugArgs()...)
+	old := dst.Masters()
+	fence(t, dst)
+	rnd := rand.New(rand.NewPCG(8, 5))
+	writeSome(t, src, rnd, 2000)
+	r := start(t, link{
+		slots: "0-16383", sources: []string{src.Addr},
+		target: fmt.Sprintf("type = \"cluster\"\naddress = %q", dst.Addrs()[0]),
+	})
+	r.waitInSync(t)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				writeSome(t, src, rnd, 200)
+			}
+		}
+	}()
+
+	added := testredis.Start(t, append(debugArgs(), "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")...)
+	added.Do(t, "CLUSTER", "SET-CONFIG-EPOCH", "10")
+	dst.Nodes = append(dst.Nodes, added)
+	old[0].Do(t, "CLUSTER", "MEET", "127.0.0.1", strconv.Itoa(added.Port))
+	testredis.Eventually(t, 30*time.Second, "every node to know the new one", func() bool {
+		for _, s := range dst.Nodes {
+			if strings.Count(s.Do(t, "CLUSTER", "NODES").(string), " connected") < 4 || !strings.Contains(s.Do(t, "CLUSTER", "INFO").(string), "cluster_state:ok") {
+				return false
+			}
+		}
+		return true
+	})
+	moveSlots(t, dst, old[0], added, 300)
+	keys := added.Do(t, "DBSIZE").(int64)
+	testredis.Eventually(t, 30*time.Second, "a write to come to the new node", func() bool {
+		for slot := range 300 {
+			src.Do(t, "INCR", "{"+route.SlotTag(slot)+"}added")
+		}
+		return added.Do(t, "DBSIZE").(int64) >= keys+300
+	})
+	moveSlots(t, dst, added, old[1], 300)
+	id := added.Do(t, "CLUSTER", "MYID").(string)
+	for _, s := range old {
+		s.Do(t, "CLUSTER", "FORGET", id)
+	}
+	added.Kill()
+	close(stop)
+	<-done
+	writeSome(t, src, rnd, 500)
+	r.waitEqualOffsets(t, src)
+	compare(t, contents(t, src), contents(t, old...))
+	if s := r.Status().Get(); s.FullSync.Count != 1 {
+		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
+	}
+	r.finish(t)
 }
