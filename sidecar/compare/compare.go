@@ -97,7 +97,9 @@ func (o Options) sourceName() string {
 // key that does; it may be nil.
 func apart(ctx context.Context, cfg *config.Config, source masters, target *target, opts Options, differs func(int, string, verify.Kind) error) (*wire.VerifyResult, error) {
 	v := opts.forVerify()
-	v.Rounds, v.Differs = 1, differs
+	// Nothing is read again: what differs is remembered only so that a key that
+	// SCAN gives twice counts once.
+	v.Rounds, v.Differs, v.MaxSuspects = 1, differs, 20_000
 	before, err := source.writes()
 	if err != nil {
 		return nil, err
