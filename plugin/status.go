@@ -18,7 +18,9 @@ import (
 const statusLong = `
 Shows the live state of a pair: what the replicators say of themselves, beside
 the phase that the last command left in the record, what is possible now, and
-what is wrong.
+what is wrong. Where you may do what discover needs, it asks the servers, too:
+whether the standby is protected, whether the primary takes writes, and whether
+both are the instances that the record knows.
 
 A site that does not answer is part of the report, and the exit code is 1.`
 
@@ -84,8 +86,9 @@ func (s *statusOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	inspector := &execute.Inspector{Finder: execute.NewFinder(), Every: inspectEvery}
 	for {
-		err := s.once(ctx, request)
+		err := s.once(ctx, request, inspector)
 		if !s.watch {
 			return err
 		}
@@ -103,13 +106,16 @@ func (s *statusOptions) run(ctx context.Context, name string) error {
 	}
 }
 
-func (s *statusOptions) once(ctx context.Context, request execute.Request) error {
+// inspectEvery is how often the servers themselves are asked, with --watch.
+const inspectEvery = 15 * time.Second
+
+func (s *statusOptions) once(ctx context.Context, request execute.Request, inspector *execute.Inspector) error {
 	session, err := execute.Open(ctx, s.connector(), request)
 	if err != nil {
 		return err
 	}
 	defer closeSession(session)
-	report, err := execute.Status(ctx, session, s.verbs)
+	report, err := execute.Status(ctx, session, s.verbs, inspector)
 	if err != nil {
 		return err
 	}

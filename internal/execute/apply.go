@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,7 +151,7 @@ func (a *applier) run(ctx context.Context, redis Redis) error {
 		}
 		return err
 	}
-	if err := a.runner.Run(ctx, append(a.protection(), fence)...); err != nil {
+	if err := a.runner.Run(ctx, slices.Concat(a.openPrimary(), a.protection(), []Step{fence})...); err != nil {
 		return inTheMiddle(err)
 	}
 	// From here on the target may hold keys that the replicators wrote.

@@ -24,7 +24,7 @@ func (w *World) Changes(ctx context.Context, force bool) ([]plan.Change, error) 
 	if err != nil {
 		return nil, err
 	}
-	changes := append(w.recordChanges(), w.protectionChanges()...)
+	changes := slices.Concat(w.recordChanges(), w.protectionChanges(), w.leftoverChanges())
 	for _, group := range []struct {
 		found   *Found
 		objects []*unstructured.Unstructured

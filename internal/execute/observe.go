@@ -29,6 +29,7 @@ type World struct {
 	Established bool
 	Preflight   *PreflightAnswer
 	protection  protection
+	leftover    leftover
 	owned       map[string][]unstructured.Unstructured // by site: our objects there
 }
 
@@ -57,6 +58,9 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 		return nil, err
 	}
 	if err := w.observeProtection(ctx, finder); err != nil {
+		return nil, err
+	}
+	if err := w.observeLeftover(ctx, finder); err != nil {
 		return nil, err
 	}
 	if err := w.makeLink(image); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,7 +56,11 @@ func (r *Records) Add(ctx context.Context, site string, cluster Cluster, namespa
 func decodeRecord(m *corev1.ConfigMap, site string) (*pair.Record, error) {
 	record, err := pair.RecordFromData(m.Data)
 	if err != nil {
-		return nil, fmt.Errorf("site %s: configmap %s/%s: %w", site, m.Namespace, m.Name, err)
+		err = fmt.Errorf("site %s: configmap %s/%s: %w", site, m.Namespace, m.Name, err)
+		if fault.Remedy(err) == "" {
+			err = fault.Wrap(fault.CodeRefused, "correct that ConfigMap, or delete it and name the other site with --context: its record counts", err)
+		}
+		return nil, err
 	}
 	return record, nil
 }
@@ -78,6 +83,49 @@ func (r *Records) Complete() bool {
 		}
 	}
 	return len(r.copies) > 0
+}
+
+// Edited tells two copies that say different things although no verb wrote
+// them apart: every write of a verb counts the revision up.
+func (r *Records) Edited() bool {
+	if len(r.copies) != 2 || r.copies[0].live == nil || r.copies[1].live == nil || r.Complete() {
+		return false
+	}
+	a, errA := pair.RecordFromData(r.copies[0].live.Data)
+	b, errB := pair.RecordFromData(r.copies[1].live.Data)
+	return errA == nil && errB == nil && a.Body.Revision == b.Body.Revision
+}
+
+// Difference says how the copies differ; "" when they do not.
+func (r *Records) Difference() string {
+	if r.Complete() {
+		return ""
+	}
+	for _, c := range r.copies {
+		if c.live == nil {
+			return fmt.Sprintf("site %s has no record: configmap %s/%s is missing", c.site, c.namespace, pair.RecordName(r.pair))
+		}
+	}
+	if len(r.copies) != 2 {
+		return "there is no record"
+	}
+	a, b := r.copies[0], r.copies[1]
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(merged(a.live.Data, b.live.Data))) {
+		x, y := a.live.Data[key], b.live.Data[key]
+		switch {
+		case x == y:
+		case len(x)+len(y) > 100 || strings.ContainsAny(x+y, "\n"):
+			keys = append(keys, key)
+		default:
+			keys = append(keys, fmt.Sprintf("%s (%q and %q)", key, x, y))
+		}
+	}
+	text := fmt.Sprintf("the records of the sites %s and %s differ in %s", a.site, b.site, strings.Join(keys, ", "))
+	if r.Edited() {
+		text += ", and no verb wrote them so: one was edited by hand"
+	}
+	return text
 }
 
 // Save writes the record to every copy.

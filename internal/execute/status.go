@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
@@ -50,8 +51,9 @@ type SiteReport struct {
 }
 
 // Status reads the state of a pair. A site that does not answer is part of
-// the report. verbs are those that this program has.
-func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, error) {
+// the report. verbs are those that this program has. The servers of both sites
+// are asked where an inspector is given.
+func Status(ctx context.Context, s *Session, verbs []pair.Verb, inspector *Inspector) (*StatusReport, error) {
 	record := s.Record
 	report := &StatusReport{
 		APIVersion: pair.APIVersion, Kind: "PairStatus",
@@ -82,16 +84,16 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 		report.finding(topology.SeverityError, "the primary's site does not answer", primary.Err.Error(), fault.Remedy(primary.Err))
 	}
 	if s.Unreachable() == nil && !s.Records.Complete() {
-		remedy := "apply writes both again"
-		if !pair.Legal(pair.VerbApply, record.Phase, record.Paused).Legal {
-			remedy = "the next verb that is possible writes both again"
-		}
-		report.finding(topology.SeverityWarning, "record", "the records of the two sites differ or one is missing", remedy)
+		report.judgeRecords(s.Records)
 	}
 	if record.Body.Sites[record.Standby()].Invalidated {
 		report.judgeInvalidated(record)
 	} else {
 		report.judgeProtection(record)
+	}
+	report.judgeSwitch(record)
+	if inspector != nil {
+		inspector.inspect(ctx, report, s)
 	}
 	for _, verb := range verbs {
 		report.Verbs = append(report.Verbs, pair.LegalNow(verb, record, report.complete()))
@@ -101,6 +103,36 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb) (*StatusReport, 
 
 func (r *StatusReport) finding(severity topology.Severity, object, message, remedy string) {
 	r.Findings = append(r.Findings, topology.Finding{Severity: severity, Object: object, Message: message, Remedy: remedy})
+}
+
+// judgeRecords says how the copies of the record differ.
+func (r *StatusReport) judgeRecords(records *Records) {
+	severity, remedy := topology.SeverityWarning, "apply writes both again"
+	if !pair.Legal(pair.VerbApply, r.Phase, r.Paused).Legal {
+		remedy = "the next verb that is possible writes both again"
+	}
+	if records.Edited() {
+		severity = topology.SeverityError
+		remedy = "delete the ConfigMap that is wrong, or correct it; the next apply writes both again"
+	}
+	r.finding(severity, "record", records.Difference(), remedy)
+}
+
+// judgeSwitch names the switch that is under way, or was left behind.
+func (r *StatusReport) judgeSwitch(record *pair.Record) {
+	s := record.Switching()
+	if s == nil {
+		return
+	}
+	text := fmt.Sprintf("a %s from site %s to site %s (operation %s) is under way, or was interrupted", s.Verb, s.From, s.To, s.ID)
+	if lines := record.Journal; len(lines) > 0 {
+		last := lines[len(lines)-1]
+		text += fmt.Sprintf("; last at %s by %s: %s", last.At.UTC().Format(time.RFC3339), last.By, last.Text)
+	}
+	if len(s.Window) > 0 && !s.Opening {
+		text += "; nobody can write until it goes on"
+	}
+	r.finding(topology.SeverityWarning, "switch", text, fmt.Sprintf("if nobody is at it: kubectl redis-sync resume %s, or cancel", r.Pair))
 }
 
 // judgeInvalidated: the roles were changed without the old primary, and nothing

@@ -21,7 +21,7 @@ func statusOf(t *testing.T, record *pair.Record) *StatusReport {
 			"redis-b": {Site: pair.Site{Name: "redis-b"}, Cluster: nil, Err: errors.New("no route")},
 		},
 	}
-	report, err := Status(t.Context(), s, nil)
+	report, err := Status(t.Context(), s, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,10 @@ package execute
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
@@ -110,6 +112,9 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	defer h.closeSites()
 	verb := opts.Operation.Verb
 	result := &SwitchResult{Pair: s.Name, Verb: verb, DryRun: opts.DryRun}
+	if err := checkRecords(s); err != nil {
+		return result, err
+	}
 	if opts.RescueFile != "" {
 		var err error
 		if h.opts.Switchover.RescuedBy, err = rescuedBefore(opts.RescueFile, s.Record); err != nil {
@@ -146,6 +151,23 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 		result.Replicators, result.FullCopies = h.replicators, fullCopies(h.replicators)
 	}
 	return result, err
+}
+
+// checkRecords refuses to begin a switch on records that somebody edited, or of
+// which one is missing. What a verb that was interrupted left is no such case:
+// the later record counts, and the next write mends the other.
+func checkRecords(s *Session) error {
+	if s.Record.Switching() != nil || s.Unreachable() != nil || !pair.Legal(pair.VerbApply, s.Record.Phase, s.Record.Paused).Legal {
+		return nil
+	}
+	missing := slices.ContainsFunc(s.Records.Places(), func(p Place) bool { return !p.Exists })
+	switch {
+	case s.Records.Edited():
+		return fault.Refuse("delete the ConfigMap that is wrong, or correct it; then kubectl redis-sync apply "+s.Name, "%s", s.Records.Difference())
+	case missing:
+		return fault.Refuse("kubectl redis-sync apply "+s.Name+" writes it again", "%s", s.Records.Difference())
+	}
+	return nil
 }
 
 func eventReason(err error) string {

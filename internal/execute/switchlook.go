@@ -88,7 +88,7 @@ func (h *switchHands) lookAt(ctx context.Context, party *Party) (switchover.Site
 	view.Reachable = true
 	probe, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer within %s", probeTimeout))
 	defer cancel()
-	site, err := h.openSite(probe, party)
+	site, err := openSite(probe, h.finder, h.session.Name, party)
 	if err == nil {
 		site.state, err = site.guard.Observe(probe)
 	}
@@ -105,30 +105,28 @@ func (h *switchHands) lookAt(ctx context.Context, party *Party) (switchover.Site
 	return view, site, nil
 }
 
-func (h *switchHands) openSite(ctx context.Context, party *Party) (*switchSite, error) {
-	inst, err := h.finder.Discover(ctx, party)
+// openSite finds the instance of a site and opens its pods.
+func openSite(ctx context.Context, finder Finder, pairName string, party *Party) (*switchSite, error) {
+	inst, err := finder.Discover(ctx, party)
 	if err != nil {
 		return nil, err
 	}
-	site := &switchSite{found: &Found{Party: party, Instance: inst, Pair: h.session.Name}}
-	if site.found.Credentials, err = h.finder.Credentials(ctx, party, inst); err != nil {
+	site := &switchSite{found: &Found{Party: party, Instance: inst, Pair: pairName}}
+	if site.found.Credentials, err = finder.Credentials(ctx, party, inst); err != nil {
 		return nil, err
 	}
-	if site.found.Vault, err = openVault(ctx, party, h.session.Name); err != nil {
+	if site.found.Vault, err = openVault(ctx, party, pairName); err != nil {
 		return nil, err
 	}
-	site.guard, err = h.finder.Guard(ctx, site.found)
+	site.guard, err = finder.Guard(ctx, site.found)
 	return site, err
 }
 
 // judgeSite turns what the pods said into what the steps depend on.
 func (h *switchHands) judgeSite(ctx context.Context, view *switchover.Site, site *switchSite) error {
 	inst, state := site.found.Instance, site.state
-	if len(inst.Shards) == 0 {
-		return fmt.Errorf("%s: none of its pods answers", inst.Ref())
-	}
-	if len(state.Shards) != len(inst.Shards) {
-		return fmt.Errorf("%s: of %d shards only %d have a master that answers", inst.Ref(), len(inst.Shards), len(state.Shards))
+	if err := missingMasters(inst, state); err != nil {
+		return err
 	}
 	view.Answers = true
 	view.Fence, view.Closed, view.Protected = state.Fence, state.WritesClosed, state.Protected

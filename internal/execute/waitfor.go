@@ -84,7 +84,7 @@ func (r *WaitResult) look(ctx context.Context, o WaitOptions) (string, error) {
 		return "", err
 	}
 	defer session.Close()
-	report, err := Status(ctx, session, nil)
+	report, err := Status(ctx, session, nil, nil)
 	if kube.IsUnreachable(err) {
 		return err.Error(), nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
@@ -31,6 +32,10 @@ type PodState struct {
 	WritesClosed bool
 	Protected    bool
 	ProtectWhy   string // why it is not
+
+	MinReplicas   string // min-replicas-to-write
+	GoodReplicas  int64  // of a master that counts them: those whose lag is low enough
+	LacksReplicas bool   // a master that refuses writes (NOREPLICAS)
 
 	Err error // it gave no answer; nothing else is known then
 }
@@ -102,6 +107,10 @@ func (s *Site) observePod(ctx context.Context, c *redisx.Client, p *PodState) er
 	p.LinkUp, p.Backlog = info["master_link_status"] == "up", info["repl_backlog_active"] == "1"
 	p.Fence = facts.Fence
 	p.WritesClosed = facts.MinReplicas.ToWrite == windowReplicas && facts.MinReplicas.MaxLag != "0"
+	p.MinReplicas, p.GoodReplicas = facts.MinReplicas.ToWrite, info.Int("min_slaves_good_slaves")
+	// The field is there only while the server counts them.
+	_, counts := info["min_slaves_good_slaves"]
+	p.LacksReplicas = counts && info["role"] == "master" && needs(facts.MinReplicas.ToWrite) > p.GoodReplicas
 	switch info["role"] {
 	case "master":
 		p.Role = topology.RolePrimary
@@ -129,6 +138,15 @@ func (s *Site) observePod(ctx context.Context, c *redisx.Client, p *PodState) er
 	}
 	p.Protected = p.ProtectWhy == ""
 	return nil
+}
+
+// needs reads min-replicas-to-write; 0 when it says nothing.
+func needs(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // ownSlots are those of the line "myself". A slot on the move is still its

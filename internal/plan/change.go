@@ -143,7 +143,7 @@ func key(object *unstructured.Unstructured) string {
 }
 
 // kindOrder is the order in which objects are applied; deletions go backwards.
-var kindOrder = []string{"Service", "Secret", "ConfigMap", "Deployment"}
+var kindOrder = []string{"Writes", "ACL", "Service", "Secret", "ConfigMap", "Deployment"}
 
 // Sort orders changes by site as given, then as they have to be done.
 func Sort(changes []Change, sites ...string) {

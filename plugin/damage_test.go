@@ -1,0 +1,155 @@
+package plugin
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/testkube"
+	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+)
+
+// waitForReplica bounds the wait for what a master counts once a second.
+const waitForReplica = time.Minute
+
+const recordPath = "/api/v1/namespaces/redis/configmaps/redis-sync-dr1"
+
+// damaged is an applied pair, and status as it is seen from its standby.
+func damaged(t *testing.T) (s *scene, status func() result, mended func()) {
+	t.Helper()
+	s = newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	status = func() result { return run(t, "status", "dr1", "--context", "site-b").want(t, 0) }
+	mended = func() {
+		t.Helper()
+		if r := status(); strings.Contains(r.out, "Findings") {
+			t.Errorf("nothing is to be wrong:\n%s", r.out)
+		}
+	}
+	mended()
+	return s, status, mended
+}
+
+// TestStatusSeesAnOpenStandby: somebody gave a user of the standby its rights
+// back, or a pod came back without ACLs.
+func TestStatusSeesAnOpenStandby(t *testing.T) {
+	s, status, mended := damaged(t)
+	const open = "standby writable: pod rfr-redis-b-%d takes writes of applications %s: user default may write"
+	s.target.Pods[0].Do(t, "ACL", "SETUSER", "default", "+@all")
+	status().want(t, 0, "warning  site redis-b: "+fmt.Sprintf(open, 0, "when it becomes the master"), "try: kubectl redis-sync apply dr1")
+	s.target.Pods[1].Do(t, "ACL", "SETUSER", "default", "+@all")
+	status().want(t, 0, "error    site redis-b: "+fmt.Sprintf(open, 1, "now"))
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	if _, err := s.target.Pods[1].TryDo("SET", "of an application", "1"); err == nil {
+		t.Error("the standby takes writes after the apply")
+	}
+	mended()
+
+	s.target.Pods[1].Do(t, "ACL", "SETUSER", "default", "+del")
+	s.target.Pods[1].Do(t, "DEL", wire.FenceKey("dr1"))
+	status().want(t, 0, "the fence is gone, the record is at epoch 1: the replicators write nothing")
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	mended()
+}
+
+// TestStatusSeesAClosedPrimary: a switch that came too late closed it, or a
+// hand. What was ours apply ends.
+func TestStatusSeesAClosedPrimary(t *testing.T) {
+	s, status, mended := damaged(t)
+	masters := s.source.Masters()
+	refuses := func(m *testredis.Server) bool {
+		_, err := m.TryDo("XADD", "no key of its slots", "MAXLEN", "1", "*", "f", "v")
+		return err != nil && strings.Contains(err.Error(), "NOREPLICAS")
+	}
+	masters[0].Do(t, "CONFIG", "SET", "min-replicas-to-write", "900001")
+	masters[2].Do(t, "CONFIG", "SET", "min-replicas-to-write", "900001")
+	status().want(t, 0, "error    site redis-a: the primary refuses writes (NOREPLICAS): pods redis-a-leader-0, redis-a-leader-2 are still closed by a switch",
+		"try: kubectl redis-sync apply dr1")
+	run(t, "plan", "dr1", "--context", "site-b", "--detailed-exitcode").want(t, fault.CodeChanges, "2 to change", "Writes/redis-a-leader-0", "refuses writes since a switch")
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	for i, m := range masters {
+		if value := m.Do(t, "CONFIG", "GET", "min-replicas-to-write").([]any)[1]; fmt.Sprint(value) != "0" || refuses(m) {
+			t.Errorf("master %d: min-replicas-to-write is %v", i, value)
+		}
+	}
+	mended()
+
+	masters[1].Do(t, "CONFIG", "SET", "min-replicas-to-write", "2")
+	status().want(t, 0, "error    site redis-a: pod redis-a-leader-1 refuses writes (NOREPLICAS): min-replicas-to-write is 2, and 1 replicas are there",
+		"set min-replicas-to-write lower")
+	masters[1].Do(t, "CONFIG", "SET", "min-replicas-to-write", "1")
+	testredis.Eventually(t, waitForReplica, "the replica counts", func() bool {
+		return !strings.Contains(status().out, "NOREPLICAS")
+	})
+	mended()
+}
+
+// TestStatusSeesRecordsOfHand: a copy of the record is missing, or was edited.
+func TestStatusSeesRecordsOfHand(t *testing.T) {
+	s, status, mended := damaged(t)
+	failover := func() result { return run(t, "failover", "dr1", "--context", "site-b", "--dry-run") }
+	good := s.a.Object(recordPath)
+	s.a.Remove(t, recordPath)
+	status().want(t, 0, "warning  record: site redis-a has no record: configmap redis/redis-sync-dr1 is missing", "apply writes both again")
+	failover().want(t, fault.CodeRefused, "site redis-a has no record", "kubectl redis-sync apply dr1 writes it again")
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	mended()
+
+	edit := func(server *testkube.Server, key, value string) {
+		server.Edit(t, recordPath, func(u *unstructured.Unstructured) {
+			if err := unstructured.SetNestedField(u.Object, value, "data", key); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	good = s.a.Object(recordPath)
+	edit(s.a, "failedStep", "of a hand")
+	status().want(t, 0, "error    record: the records of the sites redis-a and redis-b differ in failedStep (", `"of a hand"`, "one was edited by hand")
+	failover().want(t, fault.CodeRefused, "edited by hand", "delete the ConfigMap that is wrong")
+	s.a.Add(t, good)
+	mended()
+
+	edit(s.a, "primary", "redis-b")
+	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "the two records of pair dr1 disagree: at epoch 1")
+	s.a.Add(t, good)
+	edit(s.a, "epoch", "soon")
+	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "site redis-a: configmap redis/redis-sync-dr1: key epoch", "correct that ConfigMap, or delete it")
+	s.a.Remove(t, recordPath)
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	mended()
+}
+
+// TestStatusSeesAnotherInstance: one that was made anew under the same name.
+func TestStatusSeesAnotherInstance(t *testing.T) {
+	s, status, mended := damaged(t)
+	anew := func(server *testkube.Server, set string) {
+		server.Edit(t, "/apis/apps/v1/namespaces/redis/statefulsets/"+set, func(u *unstructured.Unstructured) { u.SetUID(types.UID(set + " again")) })
+	}
+	// The pods are still the nodes that they were.
+	anew(s.a, "redis-a-leader")
+	anew(s.a, "redis-a-follower")
+	mended()
+	anew(s.b, "rfr-redis-b")
+	status().want(t, 0, "error    site redis-b: RedisFailover redis/redis-b was made anew since the last apply: StatefulSet rfr-redis-b is another one", "delete the pair and apply it again")
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	mended()
+}
+
+// TestStatusWithoutTheServers: who may not read the passwords, and who finds
+// the servers dead, gets the rest.
+func TestStatusWithoutTheServers(t *testing.T) {
+	s, status, _ := damaged(t)
+	for pod := range s.a.Forward {
+		s.a.Forward[pod] = "127.0.0.1:1"
+	}
+	status().want(t, 0, "error    site redis-a: the primary's servers were asked in vain", "InSync (record: InSync)")
+	s.b.Deny("get", "secrets")
+	status().want(t, 0, "info     site redis-b: its servers were not asked who may write there", "ClusterRole redis-sync-discover")
+}
