@@ -70,7 +70,7 @@ func NewRootCommand(o *Options) *cobra.Command {
 	root.AddCommand(
 		NewDiscoverCommand(o), NewPlanCommand(o), NewApplyCommand(o), NewStatusCommand(o), NewWaitCommand(o), NewVerifyCommand(o),
 		NewPauseCommand(o), NewStartCommand(o),
-		NewFailoverCommand(o), NewFailbackCommand(o), NewRecoverCommand(o), NewCancelCommand(o), NewResumeCommand(o),
+		NewFailoverCommand(o), NewFailbackCommand(o), NewRecoverCommand(o), NewCancelCommand(o), NewResumeCommand(o), NewRunbookCommand(o),
 		NewRescueCommand(o), NewDeleteCommand(o), NewUnlockCommand(o), NewVersionCommand(o),
 	)
 	return root
