@@ -8,7 +8,7 @@ import (
 )
 
 // text is the runbook for a terminal: what is to be typed stands alone on a
-// line, and the rest is indented or a comment, so that it is a script as well.
+// line, and everything else is a comment.
 func (b *runbook) text() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "# Runbook of pair %s\n#\n", b.pair)

@@ -113,11 +113,14 @@ func takeWrites(t *testing.T, instance *harness.Instance) (taken, all int) {
 // circle is a planned failover and a failback, each with live writers on the
 // side that serves.
 func circle(t *testing.T, s *scene) {
+	hooks := s.applicationServices(t)
+	book := s.plugin(t, 0, s.pair.Later("runbook")...).Stdout
+	s.inBook(t, book, "failover")
 	dry := s.switches(t, 0, "failover", "--dry-run")
 	if len(dry.Steps) < 10 || dry.Epoch <= s.epoch(t) {
 		t.Errorf("the dry run has the steps %s", dry.names())
 	}
-	over := s.switches(t, 0, "failover", "--yes", "--max-lag", "1m")
+	over := s.switches(t, 0, "failover", "--yes", "--max-lag", "1m", "--hook", hooks)
 	if over.names() != dry.names() {
 		t.Errorf("steps:\n%s\nthe dry run said:\n%s", over.names(), dry.names())
 	}
@@ -134,6 +137,9 @@ func circle(t *testing.T, s *scene) {
 	}
 	s.equalAfter(t, s.back(), 1)
 
+	s.movedTo(t, s.pair.Target)
+	s.inBook(t, book, "failback")
+
 	cluster, err := s.world.Cluster(s.pair.Target.Site)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +149,8 @@ func circle(t *testing.T, s *scene) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := s.switches(t, 0, "failback", "--yes", "--max-lag", "1m", "--verify", "full")
+	home := s.switches(t, 0, "failback", "--yes", "--max-lag", "1m", "--verify", "full", "--hook", hooks)
+	s.movedTo(t, s.pair.Source)
 	if v := home.Verify; v == nil || v.Mode != wire.VerifyFull || v.Compared == 0 || v.Differences() != 0 {
 		t.Errorf("the comparison of everything found %+v", v)
 	}

@@ -1,0 +1,83 @@
+package plugin
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+)
+
+var update = flag.Bool("update", false, "rewrite the files of testdata")
+
+// golden compares a text with a file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (go test ./plugin -run %s -update):\n%s\nwant:\n%s", path, t.Name(), got, want)
+	}
+}
+
+// TestRunbook: it has the names and the commands of the pair, and the steps
+// that the verbs print of themselves.
+func TestRunbook(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	s.copied(t)
+	servers := strings.NewReplacer(host(t, s.a), "https://site-a.example.com:6443", host(t, s.b), "https://site-b.example.com:6443")
+	book := func(more ...string) string {
+		t.Helper()
+		return servers.Replace(run(t, append([]string{"runbook", "dr1", "--context", "site-b"}, more...)...).want(t, 0).out)
+	}
+	text, markdown := book(), book("-o", "markdown")
+	golden(t, "runbook.txt", text)
+	golden(t, "runbook.md", markdown)
+	run(t, "runbook", "dr1", "--context", "site-b", "-o", "yaml").want(t, fault.CodeError, "text, markdown")
+	run(t, "runbook", "dr2", "--context", "site-b").want(t, fault.CodeNotFound)
+
+	contained := func(dry result) {
+		t.Helper()
+		if strings.Count(dry.out, "\n") < 4 {
+			t.Errorf("a dry run of few steps:\n%s", dry.out)
+		}
+		for line := range strings.Lines(dry.out) {
+			if !strings.Contains(text, "#  "+line) {
+				t.Errorf("the dry run says %q, the runbook does not", line)
+			}
+		}
+	}
+	contained(run(t, "failover", "dr1", "--context", "site-b", "--dry-run").want(t, 0))
+
+	// Every line that is no comment is a command, which the parser takes.
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "kubectl redis-sync ") {
+			t.Errorf("neither comment nor command: %q", line)
+		}
+	}
+
+	// With one site away it says so, and is the same otherwise; names of
+	// contexts that only this machine has go into the commands.
+	dead := kubeconfig(t, map[string]string{"elsewhere": "http://127.0.0.1:1"})
+	away := []string{"--site-kubeconfig", "redis-a=" + dead, "--site-context", "redis-a=elsewhere"}
+	r := book(away...)
+	for _, want := range []string{"# Site redis-a does not answer now", "kubectl redis-sync failover dr1 --context site-b -n redis --site-context redis-a=elsewhere --yes"} {
+		if !strings.Contains(r, want) {
+			t.Errorf("it lacks %q:\n%s", want, r)
+		}
+	}
+	contained(run(t, append([]string{"failover", "dr1", "--context", "site-b", "--dry-run", "--accept-data-loss"}, away...)...).want(t, 0))
+}
