@@ -20,27 +20,39 @@ const waitForReplica = time.Minute
 
 const recordPath = "/api/v1/namespaces/redis/configmaps/redis-sync-dr1"
 
-// damaged is an applied pair, and status as it is seen from its standby.
-func damaged(t *testing.T) (s *scene, status func() result, mended func()) {
-	t.Helper()
-	s = newScene(t)
+// TestStatusSeesDamage: what somebody changed by hand, or a dead command left,
+// is shown with what to do, and that mends it.
+func TestStatusSeesDamage(t *testing.T) {
+	s := newScene(t)
 	s.control(t)
 	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
-	status = func() result { return run(t, "status", "dr1", "--context", "site-b").want(t, 0) }
-	mended = func() {
-		t.Helper()
-		if r := status(); strings.Contains(r.out, "Findings") {
-			t.Errorf("nothing is to be wrong:\n%s", r.out)
-		}
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, s *scene, status func() result, mended func())
+	}{
+		{"open standby", openStandby},
+		{"closed primary", closedPrimary},
+		{"records of hand", recordsOfHand},
+		{"another instance", anotherInstance},
+		{"without the servers", withoutTheServers}, // the last one: it ends them
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status := func() result { return run(t, "status", "dr1", "--context", "site-b").want(t, 0) }
+			mended := func() {
+				t.Helper()
+				if r := status(); strings.Contains(r.out, "Findings") {
+					t.Errorf("nothing is to be wrong:\n%s", r.out)
+				}
+			}
+			mended()
+			c.do(t, s, status, mended)
+		})
 	}
-	mended()
-	return s, status, mended
 }
 
-// TestStatusSeesAnOpenStandby: somebody gave a user of the standby its rights
+// openStandby: somebody gave a user of the standby its rights
 // back, or a pod came back without ACLs.
-func TestStatusSeesAnOpenStandby(t *testing.T) {
-	s, status, mended := damaged(t)
+func openStandby(t *testing.T, s *scene, status func() result, mended func()) {
 	const open = "standby writable: pod rfr-redis-b-%d takes writes of applications %s: user default may write"
 	s.target.Pods[0].Do(t, "ACL", "SETUSER", "default", "+@all")
 	status().want(t, 0, "warning  site redis-b: "+fmt.Sprintf(open, 0, "when it becomes the master"), "try: kubectl redis-sync apply dr1")
@@ -59,10 +71,9 @@ func TestStatusSeesAnOpenStandby(t *testing.T) {
 	mended()
 }
 
-// TestStatusSeesAClosedPrimary: a switch that came too late closed it, or a
+// closedPrimary: a switch that came too late closed it, or a
 // hand. What was ours apply ends.
-func TestStatusSeesAClosedPrimary(t *testing.T) {
-	s, status, mended := damaged(t)
+func closedPrimary(t *testing.T, s *scene, status func() result, mended func()) {
 	masters := s.source.Masters()
 	refuses := func(m *testredis.Server) bool {
 		_, err := m.TryDo("XADD", "no key of its slots", "MAXLEN", "1", "*", "f", "v")
@@ -91,11 +102,9 @@ func TestStatusSeesAClosedPrimary(t *testing.T) {
 	mended()
 }
 
-// TestStatusSeesRecordsOfHand: a copy of the record is missing, or was edited.
-func TestStatusSeesRecordsOfHand(t *testing.T) {
-	s, status, mended := damaged(t)
+// recordsOfHand: a copy of the record is missing, or was edited.
+func recordsOfHand(t *testing.T, s *scene, status func() result, mended func()) {
 	failover := func() result { return run(t, "failover", "dr1", "--context", "site-b", "--dry-run") }
-	good := s.a.Object(recordPath)
 	s.a.Remove(t, recordPath)
 	status().want(t, 0, "warning  record: site redis-a has no record: configmap redis/redis-sync-dr1 is missing", "apply writes both again")
 	failover().want(t, fault.CodeRefused, "site redis-a has no record", "kubectl redis-sync apply dr1 writes it again")
@@ -109,7 +118,7 @@ func TestStatusSeesRecordsOfHand(t *testing.T) {
 			}
 		})
 	}
-	good = s.a.Object(recordPath)
+	good := s.a.Object(recordPath)
 	edit(s.a, "failedStep", "of a hand")
 	status().want(t, 0, "error    record: the records of the sites redis-a and redis-b differ in failedStep (", `"of a hand"`, "one was edited by hand")
 	failover().want(t, fault.CodeRefused, "edited by hand", "delete the ConfigMap that is wrong")
@@ -126,9 +135,8 @@ func TestStatusSeesRecordsOfHand(t *testing.T) {
 	mended()
 }
 
-// TestStatusSeesAnotherInstance: one that was made anew under the same name.
-func TestStatusSeesAnotherInstance(t *testing.T) {
-	s, status, mended := damaged(t)
+// anotherInstance: one that was made anew under the same name.
+func anotherInstance(t *testing.T, s *scene, status func() result, mended func()) {
 	anew := func(server *testkube.Server, set string) {
 		server.Edit(t, "/apis/apps/v1/namespaces/redis/statefulsets/"+set, func(u *unstructured.Unstructured) { u.SetUID(types.UID(set + " again")) })
 	}
@@ -142,10 +150,9 @@ func TestStatusSeesAnotherInstance(t *testing.T) {
 	mended()
 }
 
-// TestStatusWithoutTheServers: who may not read the passwords, and who finds
+// withoutTheServers: who may not read the passwords, and who finds
 // the servers dead, gets the rest.
-func TestStatusWithoutTheServers(t *testing.T) {
-	s, status, _ := damaged(t)
+func withoutTheServers(t *testing.T, s *scene, status func() result, _ func()) {
 	for pod := range s.a.Forward {
 		s.a.Forward[pod] = "127.0.0.1:1"
 	}

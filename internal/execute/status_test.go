@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
@@ -62,5 +63,26 @@ func TestLiveBetweenFailoverAndRecover(t *testing.T) {
 	record.Phase = pair.PhaseInSync
 	if live := livePhase(record, nil); live != pair.PhasePlanned {
 		t.Errorf("nothing copies: live %s", live)
+	}
+}
+
+// Who watches a pair does not ask its servers each time; a switch is asked for
+// at once.
+func TestInspectorKeepsWhatItFound(t *testing.T) {
+	record := &pair.Record{Pair: "dr1", Epoch: 4, Phase: pair.PhaseInSync}
+	s := &Session{Record: record}
+	i := &Inspector{Every: time.Hour}
+	i.inspect(t.Context(), &StatusReport{Epoch: 4, Phase: pair.PhaseInSync}, s) // no sites: nothing to ask
+	i.found = []topology.Finding{{Object: "site redis-b"}}
+	again := &StatusReport{Epoch: 4, Phase: pair.PhaseInSync}
+	i.inspect(t.Context(), again, s)
+	if len(again.Findings) != 1 {
+		t.Errorf("findings %+v", again.Findings)
+	}
+	record.Body.Revision++
+	later := &StatusReport{Epoch: 4, Phase: pair.PhaseInSync}
+	i.inspect(t.Context(), later, s)
+	if len(later.Findings) != 0 {
+		t.Errorf("findings of an older record: %+v", later.Findings)
 	}
 }
