@@ -157,7 +157,8 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 // which one is missing. What a verb that was interrupted left is no such case:
 // the later record counts, and the next write mends the other.
 func checkRecords(s *Session) error {
-	if s.Record.Switching() != nil || s.Unreachable() != nil || !pair.Legal(pair.VerbApply, s.Record.Phase, s.Record.Paused).Legal {
+	compared := s.Unreachable() == nil // else the other copy is not known
+	if s.Record.Switching() != nil || !compared || !pair.Legal(pair.VerbApply, s.Record.Phase, s.Record.Paused).Legal {
 		return nil
 	}
 	missing := slices.ContainsFunc(s.Records.Places(), func(p Place) bool { return !p.Exists })
