@@ -152,3 +152,21 @@ func TestFailoverCompares(t *testing.T) {
 		}
 	})
 }
+
+// TestFailoverWithoutTheNamespace: somebody deleted the primary's namespace, and
+// the record in it. That is a lost site like any other.
+func TestFailoverWithoutTheNamespace(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	s.copied(t)
+	for _, path := range s.a.Paths() {
+		if path == "/api/v1/namespaces/redis" || strings.Contains(path, "/namespaces/redis/") {
+			s.a.Remove(t, path)
+		}
+	}
+	at := []string{"failover", "dr1", "--context", "site-b"}
+	run(t, at...).want(t, fault.CodeRefused, "namespace redis does not exist", "--accept-data-loss")
+	run(t, append(at, "--accept-data-loss", "--yes")...).want(t, 0, "primary redis-b", "phase FailedOver")
+	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeError, "namespace redis does not exist", "took over at epoch 2 without it")
+}

@@ -195,6 +195,11 @@ func (c *recordCopy) explain(err error, pairName string) error {
 	return wrapped
 }
 
+// forget leaves out the copy of a site where none can be.
+func (r *Records) forget(site string) {
+	r.copies = slices.DeleteFunc(r.copies, func(c *recordCopy) bool { return c.site == site })
+}
+
 // ForgetMissing leaves out the copies that do not exist, so that Save makes no
 // new ones.
 func (r *Records) ForgetMissing() {

@@ -1,6 +1,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -218,6 +219,15 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 	record, err := s.Records.Add(ctx, site.Name, client, party.Site.Namespace)
 	if err != nil {
 		return nil, err
+	}
+	if record == nil && s.Record != nil && req.Definition == nil && req.Verb != pair.VerbDelete {
+		// The record cannot be written there, which must not stop a failover.
+		if exists, err := client.NamespaceExists(ctx, party.Site.Namespace); err != nil || !exists {
+			s.Records.forget(site.Name)
+			party.Err = fault.Wrap(fault.CodeError, "create it, if the instance is to come back; delete forgets the pair",
+				cmp.Or(err, fmt.Errorf("site %s (context %q): namespace %s does not exist", site.Name, client.Context(), party.Site.Namespace)))
+			return party, nil
+		}
 	}
 	s.Record, err = pair.Newer(s.Record, record)
 	return party, err

@@ -112,7 +112,7 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	defer h.closeSites()
 	verb := opts.Operation.Verb
 	result := &SwitchResult{Pair: s.Name, Verb: verb, DryRun: opts.DryRun}
-	if err := checkRecords(s); err != nil {
+	if err := checkRecords(s, opts.Switchover.AcceptDataLoss); err != nil {
 		return result, err
 	}
 	if opts.RescueFile != "" {
@@ -155,8 +155,9 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 
 // checkRecords refuses to begin a switch on records that somebody edited, or of
 // which one is missing. What a verb that was interrupted left is no such case:
-// the later record counts, and the next write mends the other.
-func checkRecords(s *Session) error {
+// the later record counts, and the next write mends the other. Nor is a record
+// that went with a lost site.
+func checkRecords(s *Session, lost bool) error {
 	compared := s.Unreachable() == nil // else the other copy is not known
 	if s.Record.Switching() != nil || !compared || !pair.Legal(pair.VerbApply, s.Record.Phase, s.Record.Paused).Legal {
 		return nil
@@ -165,7 +166,7 @@ func checkRecords(s *Session) error {
 	switch {
 	case s.Records.Edited():
 		return fault.Refuse("delete the ConfigMap that is wrong, or correct it; then kubectl redis-sync apply "+s.Name, "%s", s.Records.Difference())
-	case missing:
+	case missing && !lost:
 		return fault.Refuse("kubectl redis-sync apply "+s.Name+" writes it again", "%s", s.Records.Difference())
 	}
 	return nil
