@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/testkube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
@@ -33,6 +35,7 @@ func TestStatusSeesDamage(t *testing.T) {
 		{"open standby", openStandby},
 		{"closed primary", closedPrimary},
 		{"records of hand", recordsOfHand},
+		{"switch left in the middle", switchLeft},
 		{"another instance", anotherInstance},
 		{"without the servers", withoutTheServers}, // the last one: it ends them
 	} {
@@ -132,6 +135,38 @@ func recordsOfHand(t *testing.T, s *scene, status func() result, mended func()) 
 	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeRefused, "site redis-a: configmap redis/redis-sync-dr1: key epoch", "correct that ConfigMap, or delete it")
 	s.a.Remove(t, recordPath)
 	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	mended()
+}
+
+// switchLeft: the roles have changed in both records, and that is all.
+func switchLeft(t *testing.T, s *scene, status func() result, mended func()) {
+	good := map[*testkube.Server]*unstructured.Unstructured{s.a: s.a.Object(recordPath), s.b: s.b.Object(recordPath)}
+	for server, object := range good {
+		data, _, err := unstructured.NestedStringMap(object.Object, "data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := pair.RecordFromData(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record.Phase, record.Primary, record.Epoch = pair.PhaseFailingOver, "redis-b", 2
+		record.Body.Switch = &pair.Switch{ID: "1a2b", Verb: pair.VerbFailover, From: "redis-a", To: "redis-b", Epoch: 2, Window: json.RawMessage(`{}`)}
+		if data, err = record.Data(); err != nil {
+			t.Fatal(err)
+		}
+		server.Edit(t, recordPath, func(u *unstructured.Unstructured) {
+			if err := unstructured.SetNestedStringMap(u.Object, data, "data"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	status().want(t, 0, "warning  switch: a failover from site redis-a to site redis-b (operation 1a2b) is under way, or was interrupted; last at",
+		"nobody can write until it goes on", "kubectl redis-sync resume dr1, or cancel")
+	run(t, "plan", "dr2", "--source", testSource, "--target", testTarget).want(t, fault.CodeRefused, "takes part in a failover of pair dr1 that has not ended")
+	for server, object := range good {
+		server.Add(t, object)
+	}
 	mended()
 }
 

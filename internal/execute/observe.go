@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
@@ -95,51 +94,6 @@ func (w *World) find(ctx context.Context, finder Finder) error {
 		})
 	}
 	return group.Wait()
-}
-
-// checkDistinct refuses to copy an instance onto itself, however the two
-// contexts are named.
-func (w *World) checkDistinct() error {
-	a, b := w.Source, w.Target
-	if !a.Party.ID.Same(b.Party.ID) || a.Instance.Namespace != b.Instance.Namespace {
-		return nil
-	}
-	same := a.Instance.Kind == b.Instance.Kind && a.Instance.Name == b.Instance.Name
-	for _, pod := range a.Instance.Pods {
-		same = same || slices.ContainsFunc(b.Instance.Pods, func(p topology.Pod) bool { return p.Name == pod.Name })
-	}
-	if !same {
-		return nil
-	}
-	return fault.Refuse("name two different instances",
-		"the target is the source itself: sites %s and %s are both %s in the cluster of context %q",
-		a.Party.Site.Name, b.Party.Site.Name, a.Instance.Ref(), a.Party.Site.Context)
-}
-
-// checkOnlyStandby refuses a target that another pair writes to: two sources
-// would overwrite each other there.
-func (w *World) checkOnlyStandby(ctx context.Context) error {
-	target := w.Target.Party
-	records, err := target.Cluster.ConfigMaps(ctx, target.Site.Namespace, pair.LabelManagedBy+"="+pair.ManagedBy)
-	if err != nil {
-		return fmt.Errorf("looking for other pairs: %w", err)
-	}
-	for i := range records {
-		name := records[i].Labels[pair.LabelPair]
-		if name == w.Session.Name || records[i].Name != pair.RecordName(name) {
-			continue
-		}
-		other, err := decodeRecord(&records[i], target.Site.Name)
-		if err != nil {
-			return err
-		}
-		state := other.Body.Sites[other.Standby()]
-		if state.Cluster.Same(target.ID) && state.Namespace == target.Site.Namespace && state.Instance == w.Target.Instance.Name {
-			return fault.Refuse("choose another target, or delete pair "+name,
-				"site %s: instance %s is the standby of pair %s already", target.Site.Name, w.Target.Instance.Name, name)
-		}
-	}
-	return nil
 }
 
 // samePlace tells whether both sites share a namespace of one cluster.

@@ -29,6 +29,7 @@ func documentedRights(t *testing.T, s *scene) {
 		{"apply", limited.Args("apply", "--yes", "--stale-keys", "prune", "--stale-keys-max-share", "1", "--timeout", "3m")},
 		{"status", limited.Later("status")},
 		{"wait", limited.Later("wait", "--timeout", "1m")},
+		{"runbook", limited.Later("runbook")},
 		{"verify", limited.Later("verify")},
 		{"failover", limited.Later("failover", "--yes", "--max-lag", "1m")},
 		{"failback", limited.Later("failback", "--yes", "--max-lag", "1m")},
