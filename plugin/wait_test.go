@@ -64,6 +64,15 @@ func TestWait(t *testing.T) {
 	wait("--timeout=0").want(t, fault.CodeTimeout, "the pair is paused")
 	run(t, "start", "dr1", "--context", "site-b").want(t, 0)
 
+	// A site that does not answer is waited for; an interruption ends the wait.
+	dead := kubeconfig(t, map[string]string{"site-b": "http://127.0.0.1:1"})
+	silent := []string{"--context", "site-a", "--site-kubeconfig", "redis-b=" + dead}
+	run(t, append([]string{"wait", "dr1", "--timeout=0"}, silent...)...).want(t, fault.CodeTimeout, "site redis-b does not answer")
+	run(t, append([]string{"wait", "dr1", "--timeout=0", "--for=primary=redis-a"}, silent...)...).want(t, 0)
+	_, ended = s.waits(t, silent...)
+	interrupt(t)
+	(<-ended).want(t, fault.CodeInterrupted, "stopped waiting")
+
 	s.say(t, 2, wire.Status{Phase: wire.PhaseFailed, Error: "type 99 is unknown"})
 	wait().want(t, fault.CodeError, "dr1-to-redis-b-2", "type 99 is unknown")
 	wait("--for=phase=InSync", "--timeout=0").want(t, 0) // of the last command
@@ -81,18 +90,4 @@ func (s *scene) waits(t *testing.T, more ...string) (*notes, <-chan result) {
 	ended := begin(t, said, append([]string{"wait", "dr1", "--context", "site-b", "--timeout=10m"}, more...)...)
 	testredis.Eventually(t, time.Minute, "the wait", func() bool { return strings.Contains(said.String(), "waiting: ") })
 	return said, ended
-}
-
-// A site that does not answer is waited for; an interruption ends the wait.
-func TestWaitForASilentSite(t *testing.T) {
-	s := newScene(t)
-	s.control(t)
-	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
-	dead := kubeconfig(t, map[string]string{"site-b": "http://127.0.0.1:1"})
-	silent := []string{"--context", "site-a", "--site-kubeconfig", "redis-b=" + dead}
-	run(t, append([]string{"wait", "dr1", "--timeout=0"}, silent...)...).want(t, fault.CodeTimeout, "site redis-b does not answer")
-	run(t, append([]string{"wait", "dr1", "--timeout=0", "--for=primary=redis-a"}, silent...)...).want(t, 0)
-	_, ended := s.waits(t, silent...)
-	interrupt(t)
-	(<-ended).want(t, fault.CodeInterrupted, "stopped waiting")
 }
