@@ -117,7 +117,7 @@ func newRunbook(s *execute.Session) (*runbook, error) {
 			b.notes = append(b.notes, fmt.Sprintf("Site %s does not answer now (%v): what is said of it is from the record.", name, party.Err))
 		}
 	}
-	b.notes = append(b.notes, fmt.Sprintf("Phase %s, epoch %d when this was printed.", s.Record.Phase, s.Record.Epoch))
+	b.notes = append(b.notes, fmt.Sprintf("Phase %s, epoch %d when this was printed; the steps count on from there.", s.Record.Phase, s.Record.Epoch))
 	for _, warning := range expected.Warnings {
 		b.notes = append(b.notes, warning+".")
 	}

@@ -96,7 +96,7 @@ func missingMasters(inst *topology.Instance, state guard.State) error {
 // judgeSilence says why nothing is known of a site's servers.
 func (r *StatusReport) judgeSilence(v inspection) {
 	switch {
-	case kube.IsForbidden(v.err) || fault.ExitCode(v.err) == fault.CodeAuth:
+	case kube.IsForbidden(v.err):
 		r.finding(topology.SeverityInfo, "site "+v.site, "its servers were not asked who may write there: "+v.err.Error(),
 			"with the ClusterRole redis-sync-discover as well, status can ask them")
 	case fault.ExitCode(v.err) == fault.CodeNotFound:
