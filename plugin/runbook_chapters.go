@@ -77,15 +77,15 @@ func (w writer) recover(e *switchover.Expected) chapter {
 	return chapter{
 		title: fmt.Sprintf("%s is back: feed it from %s", w.preferred, w.other),
 		about: []string{
-			fmt.Sprintf("After a failover without it. It may hold writes that %s never had. recover refuses until you say that they may go: look at them first.", w.other),
+			fmt.Sprintf("After a failover without it. It may hold writes that %s never had, which a full copy replaces: recover refuses until you save them, or say that they may go.", w.other),
 			"After a planned failover this has happened by itself, without a full copy.",
 		},
 		commands: []command{
 			{"refuses while there is something to decide, and says what", w.line("recover", w.other)},
-			{"what only the old primary has may go", w.line("recover", w.other, "--discard-divergence", "--yes")},
+			{"save what only the old primary has, and copy; --discard-divergence instead lets it go", w.line("recover", w.other, "--rescue-file="+w.session.Name+"-"+w.preferred+".rdb", "--yes")},
 			{"until it is in sync", w.line("wait", w.other, "--for=in-sync")},
 		},
-		stepsOf: "recover --discard-divergence", steps: e.Recover,
+		stepsOf: "recover --rescue-file", steps: e.Recover,
 	}
 }
 

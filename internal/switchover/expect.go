@@ -13,7 +13,7 @@ import (
 type Expected struct {
 	Failover    []Step   // planned, from the preferred primary to the other site
 	Forced      []Step   // the same without the preferred primary
-	Recover     []Step   // after Forced, when it is back
+	Recover     []Step   // after Forced, when it is back; what only it has is saved
 	Failback    []Step   // planned, to the preferred primary
 	CancelEarly []Step   // of Failover, closed and not committed
 	CancelLate  []Step   // of Failover, committed and not opened
@@ -48,7 +48,7 @@ func Expect(record *pair.Record) (*Expected, error) {
 	lost.Sites[e.preferred] = Site{Name: e.preferred, Why: "lost"}
 	forced := e.plan(pair.VerbFailover, lost, Options{AcceptDataLoss: true})
 	out.Forced = forced.Steps
-	out.Recover = e.plan(pair.VerbRecover, e.promoted(forced.Switch), Options{Discard: true}).Steps
+	out.Recover = e.plan(pair.VerbRecover, e.promoted(forced.Switch), Options{Rescue: true}).Steps
 
 	closed := failover.Switch
 	closed.Window = json.RawMessage(`{}`)

@@ -57,7 +57,7 @@ func TestExpect(t *testing.T) {
 				want  []string
 			}{
 				{"forced", e.Forced, []string{"commit b", "fence b", "open b", "stop b"}},
-				{"recover", e.Recover, []string{"protect a", "fence a", "link a", "await a"}},
+				{"recover", e.Recover, []string{"protect a", "rescue a", "fence a", "link a", "await a"}},
 				{"cancel before the commit", e.CancelEarly, []string{"lift a"}},
 				{"cancel after it", e.CancelLate, []string{"commit a", "fence b", "carry b", "lift a", "link b", "await b"}},
 			} {
