@@ -92,8 +92,8 @@ func TestSourceScriptOnce(t *testing.T) {
 	for end := int64(300); end < 320; end++ {
 		write(t, w, end, "EVAL", script, "2", "{a}n", "{a}l", "v")
 		// No flush: what a killed process leaves.
-		pos := at(0)
-		if w, pos = again(t, s, w); pos.Offset != end {
+		next, pos := again(t, s, w)
+		if w = next; pos.Offset != end {
 			t.Fatalf("the frontier is at %d after the script that ends at %d", pos.Offset, end)
 		}
 	}
