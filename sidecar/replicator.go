@@ -69,6 +69,8 @@ type Replicator struct {
 	moved    atomic.Pointer[psync.SlotsMovingError]
 	unfenced wire.Phase                        // to return to when the fence lets this epoch write
 	fencedBy atomic.Pointer[fence.FencedError] // what keeps it from writing now
+	draining atomic.Bool                       // SIGTERM came
+	giveUp   func()                            // ends the drain
 	copiedAt time.Time                         // when the snapshot was written
 	guard    guard
 	reached  atomic.Int64 // applied, except for pending keys
@@ -136,17 +138,22 @@ var errDrained = errors.New("drained")
 
 // Run copies until ctx ends; then it applies what was read, within the bound
 // of advanced.drain_seconds, and returns nil, or the *fence.FencedError that
-// kept it from applying it. Any other return is an error that waiting does not
+// kept it from applying it, at once. Any other return is an error that waiting does not
 // mend.
 func (r *Replicator) Run(ctx context.Context) error {
 	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	r.giveUp = func() { cancel(errDrained) }
 	stop := context.AfterFunc(ctx, func() {
 		r.st.SetPhase(wire.PhaseDraining)
+		r.draining.Store(true)
 		if s := r.session.Load(); s != nil {
 			_ = s.Close() // the reader of the socket ends; what is spooled is drained
 		}
-		time.AfterFunc(time.Duration(r.cfg.Advanced.DrainSeconds)*time.Second, func() { cancel(errDrained) })
+		if r.fencedBy.Load() != nil { // what it has read can go nowhere, and a switch may wait for its end
+			r.giveUp()
+		}
+		time.AfterFunc(time.Duration(r.cfg.Advanced.DrainSeconds)*time.Second, r.giveUp)
 	})
 	defer stop()
 	err := r.run(ctx, hard)
@@ -317,7 +324,9 @@ func (r *Replicator) waiting(err error) {
 			r.log.Warn("waiting for the target", "reason", err.Error())
 		}
 		if errors.As(err, &fenced) {
-			r.fencedBy.Store(fenced)
+			if r.fencedBy.Store(fenced); r.draining.Load() {
+				r.giveUp()
+			}
 		}
 		r.st.Update(func(s *wire.Status) {
 			s.Error = err.Error()
