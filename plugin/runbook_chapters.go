@@ -51,7 +51,7 @@ func (w writer) failover(e *switchover.Expected) chapter {
 		},
 		stepsOf: "failover", steps: e.Failover,
 		after: []string{
-			"Exit code 3, 4 or 5: nothing was switched, and the text says why. Exit code 6 or 130: see the last chapter.",
+			"Exit code 3 or 5: nothing was switched, and the text says why. Exit code 4 or 6: it did not come to its end; status says which site is the primary. Run the same command again, or see the last chapter, as after 130.",
 			fmt.Sprintf("Point the applications at %s, if no hook did.", w.other),
 		},
 	}
@@ -86,6 +86,9 @@ func (w writer) recover(e *switchover.Expected) chapter {
 			{"until it is in sync", w.line("wait", w.other, "--for=in-sync")},
 		},
 		stepsOf: "recover --rescue-file", steps: e.Recover,
+		after: []string{
+			"Exit code 4: the time to wait was over, and the copy may go on; status says how far it is, and the wait above goes on waiting. Exit code 6: run the same command again.",
+		},
 	}
 }
 
