@@ -79,6 +79,15 @@ site-b shop by-address redis-a [fd00::7]:6380
 	}
 }
 
+// A last line without a newline is a line.
+func TestHookExampleLastLine(t *testing.T) {
+	const services = "site-a shop by-name redis-b one.example.com\nsite-b shop by-name redis-b two.example.com"
+	moved, output, err := hookExample(t, "after-open", "redis-b", services)
+	if err != nil || !strings.Contains(moved, "one.example.com") || !strings.Contains(moved, "two.example.com") {
+		t.Errorf("%v: %s\n%s", err, output, moved)
+	}
+}
+
 // What cannot be moved fails the hook; the rest is moved.
 func TestHookExampleFails(t *testing.T) {
 	for name, c := range map[string]struct{ services, want string }{
