@@ -106,7 +106,13 @@ func kubeconfig(t *testing.T, servers map[string]string) string {
 // say sets what the replicator of a shard answers.
 func (s *scene) say(t *testing.T, shard int, status wire.Status) {
 	t.Helper()
-	status.SchemaVersion, status.Pair, status.Site, status.Shard, status.Epoch = 1, "dr1", "redis-b", shard, 1
+	s.sayAt(t, 1, shard, status)
+}
+
+// sayAt sets what it answers at an epoch.
+func (s *scene) sayAt(t *testing.T, epoch int64, shard int, status wire.Status) {
+	t.Helper()
+	status.SchemaVersion, status.Pair, status.Site, status.Shard, status.Epoch = 1, "dr1", "redis-b", shard, epoch
 	text, err := json.Marshal(status)
 	if err != nil {
 		t.Fatal(err)
@@ -309,6 +315,48 @@ func TestLifeOfAPair(t *testing.T) {
 		t.Errorf("the fence is to stay, it holds %v", epoch)
 	}
 	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeNotFound, "no pair dr1")
+}
+
+// TestNewPairAfterAnother: what an earlier pair of that name left in the source
+// must not be of an epoch that the new one reaches.
+func TestNewPairAfterAnother(t *testing.T) {
+	s := newScene(t)
+	fence := wire.FenceKey("dr1")
+	var holder *testredis.Server
+	for _, master := range s.source.Masters() {
+		if _, err := master.TryDo("SET", fence, "3"); err == nil {
+			holder = master
+		}
+	}
+	if holder == nil {
+		t.Fatal("no master of the source holds the fence")
+	}
+	apply := []string{"apply", "dr1", "-f", s.pairFile, "--yes"}
+	before := s.objects()
+	for _, left := range []string{"3", "4"} { // of a fence in the target: the same pair's
+		s.target.Pods[1].Do(t, "SET", fence, left)
+		run(t, apply...).want(t, fault.CodeRefused, "at epoch "+left, fence)
+	}
+	s.target.Pods[1].Do(t, "DEL", fence)
+	s.nothingCreated(t, before)
+
+	s.control(t)
+	for shard := range 3 {
+		s.sayAt(t, 4, shard, wire.Status{Phase: wire.PhaseStreaming, InSync: true, Complete: true})
+	}
+	run(t, apply...).want(t, 0)
+	if epoch := s.target.Pods[1].Do(t, "GET", fence); epoch != "4" {
+		t.Errorf("the fence of the target holds %v", epoch)
+	}
+	if epoch := holder.Do(t, "GET", fence); epoch != "3" {
+		t.Errorf("the fence of the source holds %v", epoch)
+	}
+	for _, server := range []*testkube.Server{s.a, s.b} {
+		if epoch, _, err := unstructured.NestedString(server.Object(recordPath).Object, "data", "epoch"); err != nil || epoch != "4" {
+			t.Errorf("a record is at epoch %q, %v", epoch, err)
+		}
+	}
+	run(t, "plan", "dr1", "--context", "site-b", "--detailed-exitcode").want(t, 0)
 }
 
 func TestApplyReportsAReplicatorThatStopped(t *testing.T) {

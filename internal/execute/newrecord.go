@@ -12,7 +12,7 @@ import (
 // nextRecord is the record as an apply writes it.
 func (w *World) nextRecord() *pair.Record {
 	s := w.Session
-	record := &pair.Record{Pair: s.Name, Phase: pair.PhasePlanned, Epoch: 1, Primary: s.PrimaryName()}
+	record := &pair.Record{Pair: s.Name, Phase: pair.PhasePlanned, Epoch: w.Link.Epoch, Primary: s.PrimaryName()}
 	if s.Record != nil {
 		copied := *s.Record
 		record = &copied

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -71,10 +72,11 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 		StaleKeys:   s.Spec.StaleKeys.Policy,
 		Endpoints:   w.endpoints(),
 	})
-	if err == nil {
-		w.Preflight.Findings = append(w.Preflight.Findings, w.protection.findings...)
+	if err != nil {
+		return w, err
 	}
-	return w, err
+	w.Preflight.Findings = append(w.Preflight.Findings, w.protection.findings...)
+	return w, w.findEpoch(ctx, finder)
 }
 
 func (w *World) find(ctx context.Context, finder Finder) error {
@@ -123,6 +125,25 @@ func (w *World) ownedAt(found *Found) []unstructured.Unstructured {
 		found = w.Source
 	}
 	return w.owned[found.Party.Site.Name]
+}
+
+// findEpoch lets a new pair begin above the fence that an earlier pair of its
+// name left in the source: a later epoch of this pair would be the one of that
+// fence, and of the checkpoints of its time.
+func (w *World) findEpoch(ctx context.Context, finder Finder) error {
+	if w.Session.Record != nil || len(topology.Errors(w.Preflight.Findings)) > 0 {
+		return nil
+	}
+	redis, err := finder.Redis(ctx, w.Source)
+	if err != nil {
+		return err
+	}
+	left, err := redis.FenceEpoch(ctx, w.Session.Name)
+	if err = errors.Join(err, redis.Close()); err != nil {
+		return fmt.Errorf("site %s: looking for the fence of an earlier pair %s: %w", w.Source.Party.Site.Name, w.Session.Name, err)
+	}
+	w.Link.Epoch = left + 1
+	return nil
 }
 
 func (w *World) makeLink(image string) error {
