@@ -52,6 +52,8 @@ type Cluster struct {
 	pendingKeys
 	stale   []Key // pending keys read from the target, with the frontiers
 	writing int64 // end of the command being taken
+	// streaming: the checkpoint in the target is one to go on from.
+	streaming bool
 }
 
 // clusterNode is a master of the target.

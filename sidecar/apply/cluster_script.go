@@ -187,10 +187,6 @@ func bareError(text string) string {
 	return text
 }
 
-// isNonLocal knows how a script is told that a key is not on its node
-// (scripting.c, script.c).
-func isNonLocal(text string) bool { return strings.Contains(text, "non local key") }
-
 // deniedInScript knows how servers word a command of a script that the user
 // may not run: 6.0 and 7.0, then 7.2 and later (scriptVerifyACL in script.c).
 func deniedInScript(text string) bool {

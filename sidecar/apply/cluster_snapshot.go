@@ -53,6 +53,7 @@ func (t *Cluster) BeginSnapshot(ctx context.Context) error {
 		n.chunk, n.sent = newChunk(), nil
 	}
 	t.clear()
+	t.streaming = false
 	if err := t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.FullFields(t.o.Identity)...)...); err != nil {
 		return err
 	}
@@ -89,8 +90,9 @@ func (t *Cluster) again(ctx context.Context, f func() error) error {
 	}
 }
 
-// again1 connects anew during a snapshot; what was sent and not answered is
-// put into chunks once more.
+// again1 connects anew; what a snapshot has sent and got no answer to is put
+// into chunks once more. Of a stream nothing may be in flight; its open batches
+// are divided anew.
 func (t *Cluster) again1(ctx context.Context, cause error) error {
 	if serverSaid(cause) && !resp.IsCode(cause, "MOVED", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING", "NOPERM", "NOAUTH") {
 		return nil
@@ -98,7 +100,10 @@ func (t *Cluster) again1(ctx context.Context, cause error) error {
 	old := t.nodes
 	var b backoff
 	for {
-		_, err := t.connect(ctx)
+		ck, err := t.connect(ctx)
+		if err == nil && t.streaming && !ck.Usable() {
+			return ErrRewound
+		}
 		if err == nil {
 			break
 		}
@@ -110,6 +115,9 @@ func (t *Cluster) again1(ctx context.Context, cause error) error {
 		if t.node(o.id, o.runID) == nil {
 			return ErrRewound // what the old master had acknowledged may be lost
 		}
+	}
+	if t.streaming {
+		t.divide()
 	}
 	for _, n := range t.nodes {
 		n.chunk, n.sent = newChunk(), nil

@@ -64,7 +64,7 @@ func (b *nodeBatch) reset() {
 
 // Resume says where the stream begins.
 func (t *Cluster) Resume(pos psync.Position) {
-	t.now, t.flushed, t.committed = pos, pos, pos
+	t.now, t.flushed, t.committed, t.streaming = pos, pos, pos, true
 	t.recorded, t.force, t.inTx, t.writing = pos.Offset, true, false, pos.Offset
 	t.rewind(pos.Offset, t.floor)
 	for _, n := range t.nodes {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
@@ -51,18 +52,31 @@ local own=set('WRONGTYPE NOGROUP BUSYGROUP BUSYKEY UNBLOCKED')
 local pending=cluster and real.call('EXISTS',top[2])==1
 local lost,key,dirty=nil,'',0
 local function foreign(e)
-if string.find(e,'non local key',1,true) or string.find(e,'nknown Redis command',1,true) or string.find(e,'ACL failure',1,true)
-or string.find(e,"can't run this command",1,true) then return true end
+for _,text in ipairs({'non local key','to the same slot','undeclared keys were accessed','slot not served','cluster is down',
+'nknown Redis command','ACL failure',"can't run this command"}) do
+if string.find(e,text,1,true) then return true end
+end
 local code=string.match(e,'^%-?(%u+) ')
 return code~=nil and code~='ERR' and not own[code]
 end
 local function plain(e) return string.match(e,'@user_script: ?%d+: %-(.*)') or string.match(e,'@user_script: ?%d+: (.*)') or e end
+local second=set('bitop object xgroup xinfo memory')
+local function keyof(name,...)
+if second[name] then return (select(2,...)) end
+if name=='xread' or name=='xreadgroup' then
+for i=1,select('#',...) do
+if string.lower(tostring((select(i,...))))=='streams' then return (select(i+1,...)) end
+end
+end
+return (...)
+end
 local function less(a,b) return (a or '')<(b or '') end
 local function fail(e,k) lost=e key=tostring(k or '') return {err=e} end
 local function run(...)
 if lost then return {err=lost} end
 local name=string.lower(tostring((select(1,...))))
-local first=select('#',...)>1 and tostring((select(2,...))) or nil
+local first=keyof(name,select(2,...))
+if first~=nil then first=tostring(first) end
 if strict and first and not declared[first] and not keyless[name] then
 return fail('UNDECLARED the script touches a key that it does not declare',first)
 end
@@ -77,7 +91,13 @@ end
 local r=real.pcall(...)
 if type(r)=='table' and r.err then
 local e=plain(r.err)
-if foreign(e) then return fail(e,first) end
+if foreign(e) then
+if first and declared[first] and string.find(e,'non local key',1,true) then
+local here=real.pcall('EXISTS',unpack(keys))
+if type(here)=='number' then e='UNDECLARED the script uses, beside a key that it declares, one of another slot' end
+end
+return fail(e,first)
+end
 return {err=e}
 end
 if type(r)=='table' and sorted[name] then table.sort(r,less) end
@@ -149,7 +169,7 @@ func (t *Cluster) runScript(n *clusterNode, over *conn.Conn, c *looseCommand, fi
 		if unreadable(err) {
 			return dataError(c.raw, 0, err)
 		}
-		return err
+		return targetError(r.Text)
 	}
 	if r.Kind == ':' {
 		return nil
@@ -174,9 +194,14 @@ func (t *Cluster) runScript(n *clusterNode, over *conn.Conn, c *looseCommand, fi
 // targetError is the error of a command that a script ran.
 func targetError(text string) error {
 	server := resp.NewServerError(bareError(text))
-	switch {
-	case isNonLocal(server.Text):
+	has := func(part string) bool { return strings.Contains(server.Text, part) }
+	switch { // scripting.c of 6.0; scriptVerifyClusterState in script.c since 7.0
+	case has("non local key"):
 		return &resp.ServerError{Code: "MOVED", Text: "a slot is on the move"}
+	case has("undeclared keys were accessed during rehashing"):
+		return &resp.ServerError{Code: "TRYAGAIN", Text: "a slot is on the move"}
+	case has("slot not served"), has("while the cluster is down"):
+		return &resp.ServerError{Code: "CLUSTERDOWN", Text: server.Text}
 	case deniedInScript(server.Text):
 		return &resp.ServerError{Code: "NOPERM", Text: server.Text}
 	}

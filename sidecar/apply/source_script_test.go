@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
@@ -199,4 +200,78 @@ func TestSourceScriptWaits(t *testing.T) {
 		t.Fatal("the target refused nothing; nothing is shown")
 	}
 	wantValue(t, s, "a", "xy")
+}
+
+// TestOpenBatchesMove: a new script of the source finds another division of the
+// slots than the batches that are open. Nothing of them is lost.
+func TestOpenBatchesMove(t *testing.T) {
+	t.Parallel()
+	c := testredis.StartCluster(t, 2, 0)
+	a, b := c.Masters()[0], c.Masters()[1]
+	w := NewCluster(options(c.Addrs()...))
+	copied(t, w)
+	x, y := "{"+route.SlotTag(0)+"}x", "{"+route.SlotTag(route.SlotCount-1)+"}y"
+	write(t, w, 150, "INCR", x)
+	write(t, w, 200, "INCR", y)
+
+	idA, idB := a.Do(t, "CLUSTER", "MYID").(string), b.Do(t, "CLUSTER", "MYID").(string)
+	b.Do(t, "CLUSTER", "SETSLOT", "0", "IMPORTING", idA)
+	a.Do(t, "CLUSTER", "SETSLOT", "0", "MIGRATING", idB)
+	for _, s := range []*testredis.Server{b, a} {
+		s.Do(t, "CLUSTER", "SETSLOT", "0", "NODE", idB)
+	}
+	must(t, w.holder.c.Close()) // as when its slot moves as well
+	must(t, w.KeepScript(t.Context(), "a hash", "return 1"))
+	write(t, w, 300, "INCR", y)
+	must(t, w.Flush(t.Context(), true))
+	wantValue(t, b, x, "1")
+	wantValue(t, b, y, "2")
+}
+
+// TestScriptErrors: what servers say inside of a script is waited out where it
+// passes, and stops the shard where it does not. None of it is taken for an
+// error that the source has met.
+func TestScriptErrors(t *testing.T) {
+	t.Parallel()
+	for text, code := range map[string]string{
+		"ERR Script attempted to access a non local key in a cluster node script: 1, on @user_script:1.":                                                         "MOVED",
+		"ERR Unable to execute command 'sunionstore' in script because undeclared keys were accessed during rehashing of the slot script: 1, on @user_script:1.": "TRYAGAIN",
+		"ERR Script attempted to access a slot not served script: 1, on @user_script:1.":                                                                         "CLUSTERDOWN",
+		"ERR Script attempted to execute a write command while the cluster is down and readonly script: 1, on @user_script:1.":                                   "CLUSTERDOWN",
+		"ERR Command 'sunionstore' in script attempted to access keys that don't hash to the same slot script: 1, on @user_script:1.":                            "ERR",
+	} {
+		err := targetError(text)
+		if !resp.IsCode(err, code) || transient(err) != (code != "ERR") {
+			t.Errorf("%s: %v, transient %v", text, err, transient(err))
+		}
+	}
+}
+
+// TestSourceScriptSlots: keys of several slots that a script does not declare
+// are written where the server lets a script do that, and else the shard stops
+// before the frontier has moved over the script.
+func TestSourceScriptSlots(t *testing.T) {
+	t.Parallel()
+	s, w := oneNode(t)
+	write(t, w, 200, "SADD", "x", "1")
+	write(t, w, 300, "SADD", "y", "2")
+	must(t, w.Flush(t.Context(), true))
+	err := w.Write(t.Context(), command(t, "EVAL", "redis.call('SUNIONSTORE',KEYS[1],'x','y') return redis.call('SET','after','v')", "1", "k"), 0, at(400))
+	if err == nil {
+		err = w.Flush(t.Context(), true)
+	}
+	var data *DataError
+	switch {
+	case err == nil:
+		wantValue(t, s, "after", "v")
+		if n := s.Do(t, "SCARD", "k"); n != int64(2) {
+			t.Errorf("the union has %v members", n)
+		}
+	case !errors.As(err, &data):
+		t.Errorf("it stopped with %v", err)
+	default:
+		if n := s.Do(t, "EXISTS", "after"); n != int64(0) {
+			t.Error("the script went on after a command that did not run")
+		}
+	}
 }
