@@ -48,6 +48,18 @@ func (w *World) observeLeftover(ctx context.Context, finder Finder) error {
 			w.leftover.pods[pod.Pod] = "is protected as a standby, but its site is the primary"
 		}
 	}
+	if len(w.leftover.pods) > 0 {
+		// Another pair's switch may need the primary closed.
+		others, err := otherPairs(ctx, w.Session.Name, found.Party, found.Instance.Name)
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			if err := other.switching(found.Party.Site.Name, found.Instance.Name); err != nil {
+				return err
+			}
+		}
+	}
 	if last := record.Body.Switch; last != nil && last.From == record.Primary && len(last.Window) > 0 {
 		if err := json.Unmarshal(last.Window, &w.leftover.window); err != nil {
 			return fmt.Errorf("what the record says of the closing: %w", err)
