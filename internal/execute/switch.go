@@ -115,6 +115,9 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	if err := checkRecords(s, opts.Switchover.AcceptDataLoss); err != nil {
 		return result, err
 	}
+	if err := checkReverse(ctx, s, verb, opts.Switchover); err != nil {
+		return result, err
+	}
 	if opts.RescueFile != "" {
 		var err error
 		if h.opts.Switchover.RescuedBy, err = rescuedBefore(opts.RescueFile, s.Record); err != nil {
@@ -170,6 +173,18 @@ func checkRecords(s *Session, lost bool) error {
 		return fault.Refuse("kubectl redis-sync apply "+s.Name+" writes it again", "%s", s.Records.Difference())
 	}
 	return nil
+}
+
+// checkReverse refuses to begin a switch after which the old primary could not
+// be fed, because another pair writes to it. Who gives up the primary's last
+// writes is not held up.
+func checkReverse(ctx context.Context, s *Session, verb pair.Verb, o switchover.Options) error {
+	r := s.Record
+	turns := verb == pair.VerbFailover || verb == pair.VerbFailback
+	if !turns || r.Switching() != nil || switchover.Unawaited(r, verb) || o.NoReverse || o.AcceptDataLoss || s.Primary().Err != nil {
+		return nil
+	}
+	return onlyStandby(ctx, s.Name, s.Primary(), r.Body.Sites[r.Primary].Instance)
 }
 
 func eventReason(err error) string {
