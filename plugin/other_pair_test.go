@@ -58,5 +58,12 @@ func TestAnotherPairAtThePrimary(t *testing.T) {
 
 	other(func(r *pair.Record) { r.Primary = "redis-b" })
 	run(t, failover...).want(t, fault.CodeRefused, "site redis-a: instance redis-a is the standby of pair dr2 already")
+	// What keeps applications from writing there is the other pair's protection.
+	master.Do(t, "CONFIG", "SET", "min-replicas-to-write", "900001")
+	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
+	if value := master.Do(t, "CONFIG", "GET", "min-replicas-to-write").([]any)[1]; fmt.Sprint(value) != "900001" {
+		t.Errorf("the apply opened the other pair's standby: min-replicas-to-write is %v", value)
+	}
+	master.Do(t, "CONFIG", "SET", "min-replicas-to-write", "0")
 	s.asBefore(t)
 }

@@ -55,6 +55,10 @@ func (w *World) observeLeftover(ctx context.Context, finder Finder) error {
 			return err
 		}
 		for _, other := range others {
+			if other.is(other.record.Standby()) { // a chain of pairs: the other one protects it
+				w.leftover.pods = nil
+				return nil
+			}
 			if err := other.switching(found.Party.Site.Name, found.Instance.Name); err != nil {
 				return err
 			}
