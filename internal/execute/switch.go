@@ -181,7 +181,8 @@ func checkRecords(s *Session, lost bool) error {
 func checkReverse(ctx context.Context, s *Session, verb pair.Verb, o switchover.Options) error {
 	r := s.Record
 	turns := verb == pair.VerbFailover || verb == pair.VerbFailback
-	if !turns || r.Switching() != nil || switchover.Unawaited(r, verb) || o.NoReverse || o.AcceptDataLoss || s.Primary().Err != nil {
+	asked := s.Primary().Err == nil
+	if !turns || r.Switching() != nil || switchover.Unawaited(r, verb) || o.NoReverse || o.AcceptDataLoss || !asked {
 		return nil
 	}
 	return onlyStandby(ctx, s.Name, s.Primary(), r.Body.Sites[r.Primary].Instance)
