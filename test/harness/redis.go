@@ -108,7 +108,7 @@ func (i *Instance) Pods(ctx context.Context) ([]corev1.Pod, error) {
 // Open connects to the server in a pod, with database db selected.
 func (i *Instance) Open(pod string, db int) *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: pod, Password: i.password, Protocol: 2, DB: db, MaxRetries: -1, DisableIdentity: true,
+		Addr: pod, Password: i.password, Protocol: 2, DB: db, MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
 		DialTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, WriteTimeout: 60 * time.Second,
 		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return i.client().DialPod(ctx, i.Placement.Namespace, pod, 6379)
@@ -156,17 +156,26 @@ type Master struct {
 	Slots [][2]int
 }
 
+// roleTimeout bounds the question to one pod. A connection to one that is just
+// being ended can stay without an answer.
+const roleTimeout = 5 * time.Second
+
 // Masters asks every data pod for its role and slots.
 func (i *Instance) Masters(ctx context.Context) ([]Master, error) {
 	pods, err := i.Pods(ctx)
 	if err != nil {
 		return nil, err
 	}
+	ask := func(pod string, args ...any) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, roleTimeout)
+		defer cancel()
+		return i.Do(ctx, pod, args...)
+	}
 	var out []Master
 	for _, pod := range pods {
 		m := Master{Pod: pod.Name}
 		if i.Placement.Kind == "RedisCluster" {
-			reply, err := i.Do(ctx, pod.Name, "CLUSTER", "NODES")
+			reply, err := ask(pod.Name, "CLUSTER", "NODES")
 			if err != nil {
 				return nil, err
 			}
@@ -178,7 +187,7 @@ func (i *Instance) Masters(ctx context.Context) ([]Master, error) {
 			}
 			continue
 		}
-		reply, err := i.Do(ctx, pod.Name, "ROLE")
+		reply, err := ask(pod.Name, "ROLE")
 		if err != nil {
 			return nil, err
 		}
