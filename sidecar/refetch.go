@@ -42,6 +42,9 @@ const (
 	// holdAfter is the number of rounds in turn that brought a value that was
 	// too old, after which the stream waits for the next one.
 	holdAfter = 3
+	// holdLong bounds that wait: a connection for values may hang while the
+	// stream's own is well.
+	holdLong = 5 * time.Second
 	// pendingLong is how long keys may be pending before a finding says so.
 	pendingLong = 10 * time.Second
 )
@@ -149,7 +152,7 @@ func (f *fetcher) hold() error {
 	}
 	t := time.NewTicker(50 * time.Millisecond)
 	defer t.Stop()
-	for !f.sp.Ended() { // then the session ends, and the server may not answer any more
+	for end := time.Now().Add(holdLong); !f.sp.Ended() && time.Now().Before(end); { // then the session ends, and the server may not answer any more
 		select {
 		case round := <-f.got:
 			return f.take(round)
@@ -158,6 +161,7 @@ func (f *fetcher) hold() error {
 		case <-t.C:
 		}
 	}
+	f.old = 0 // the stream goes on; after some more rounds it is tried again
 	return nil
 }
 
