@@ -63,7 +63,7 @@ func TestEndToEnd(t *testing.T) {
 	s := open(t, world, "default", "e2e")
 	for _, step := range steps {
 		if !t.Run(step.name, func(t *testing.T) { step.do(t, s) }) {
-			if alone[step.name] {
+			if independent[step.name] {
 				continue
 			}
 			s.explain(t)
@@ -102,8 +102,8 @@ func start(t *testing.T) *harness.World {
 	return world
 }
 
-// alone are the steps whose failure does not keep the later ones from running.
-var alone = map[string]bool{
+// independent are the steps whose failure does not keep the later ones from running.
+var independent = map[string]bool{
 	"bad input is refused and creates nothing":           true,
 	"misspelt key in sync.toml":                          true,
 	"status":                                             true,
@@ -136,6 +136,9 @@ func open(t *testing.T, world *harness.World, scenarioName, pair string) *scene 
 	}
 	s := &scene{world: world, scenario: scenario}
 	s.pair = harness.Pair{Name: pair, Source: scenario.Placements[0], Target: scenario.Placements[1]}
+	if scenarioName == "default" {
+		s.alone(t)
+	}
 	bounded, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	if err := world.Step("redis of scenario "+scenarioName, func() error { return world.RedisUp(bounded, scenario) }); err != nil {
@@ -157,6 +160,28 @@ func open(t *testing.T, world *harness.World, scenarioName, pair string) *scene 
 	s.runner = loadpod.Runner{Cluster: cluster, Placement: s.pair.Source}
 	s.clean(t)
 	return s
+}
+
+// alone starts the clusters anew when another pair, a demo's, has the
+// instances: its standby is protected, and its writers run.
+func (s *scene) alone(t *testing.T) {
+	t.Helper()
+	others, err := s.world.OtherPairs(t.Context(), s.pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(others) == 0 {
+		return
+	}
+	t.Logf("pairs %q of an earlier run are here: starting from new clusters", others)
+	if err := s.world.Step("clusters without them", func() error {
+		if err := s.world.ClustersDown(t.Context()); err != nil {
+			return err
+		}
+		return s.world.ClustersUp(t.Context())
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // clean removes the pair of an earlier run and empties the target.

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -216,6 +218,30 @@ func (w *World) Leftovers(ctx context.Context, p Pair) ([]string, error) {
 	}
 	sort.Strings(out)
 	return out, nil
+}
+
+// OtherPairs lists the pairs, except p, that have objects in the namespaces of
+// p's instances.
+func (w *World) OtherPairs(ctx context.Context, p Pair) ([]string, error) {
+	seen := map[string]bool{}
+	for _, place := range []sites.Placement{p.Source, p.Target} {
+		c, err := w.Cluster(place.Site)
+		if err != nil {
+			return nil, err
+		}
+		for _, kind := range ownKinds {
+			list, err := c.Any.Resource(kind).Namespace(place.Namespace).List(ctx, metav1.ListOptions{LabelSelector: pairLabel})
+			if err != nil {
+				return nil, fmt.Errorf("site %s: list %s: %w", place.Site, kind.Resource, err)
+			}
+			for i := range list.Items {
+				if name := list.Items[i].GetLabels()[pairLabel]; name != p.Name {
+					seen[name] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
 func isOurs(o *unstructured.Unstructured, pair string) bool {

@@ -71,6 +71,7 @@ func (w *World) ClustersUp(ctx context.Context) error {
 	if err := w.Find(ctx); err != nil {
 		return err
 	}
+	clear(w.clusters) // new clusters have new certificates
 	for _, image := range []string{"sidecar.tar", "redis.tar", "agent.tar"} {
 		if _, err := w.testcluster(ctx, "load-image", "all", filepath.Join(w.DistDir(), image)); err != nil {
 			return err
