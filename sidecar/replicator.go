@@ -198,7 +198,9 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 			return err
 		}
 		began := time.Now()
-		err = r.serve(hard, sess, established)
+		if err = r.parted(sess, pos); err == nil {
+			err = r.serve(hard, sess, established)
+		}
 		_ = sess.Close()
 		r.session.Store(nil)
 		switch {
@@ -217,10 +219,18 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 		r.st.SetError(err)
 		r.log.Warn("the source's stream ended", "reason", err.Error())
 		// A session that broke off in the snapshot leaves no position.
+		var unmendable error
+		var parted *PartedError
 		if moved := r.moved.Swap(nil); moved != nil {
+			unmendable = moved
+		} else if errors.As(err, &parted) {
+			unmendable = parted
+		}
+		if unmendable != nil {
 			// Keys may have left this stream, or come into it, in a way that
-			// no order with the other shards' streams makes good again.
-			r.full, r.why = true, moved.Error()
+			// no order with the other shards' streams makes good again; or the
+			// target has what the source has lost.
+			r.full, r.why = true, unmendable.Error()
 			r.whole.Store(false)
 			r.st.Update(func(s *wire.Status) { s.Complete, s.InSync = false, false })
 			if err := r.w.BeginSnapshot(hard); err != nil {
@@ -242,6 +252,30 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 			return errDrained
 		}
 	}
+}
+
+// PartedError says that a part of the target has commands of the stream that
+// the source's history, since a failover, does not have. They cannot be taken
+// back, so only a full copy helps.
+type PartedError struct {
+	Addr         string
+	Ahead, Until int64 // offsets
+}
+
+func (e *PartedError) Error() string {
+	return fmt.Sprintf("nodes of the target have the stream up to offset %d, and the source at %s lost what came after %d in its failover", e.Ahead, e.Addr, e.Until)
+}
+
+// parted compares what the target has with where the history of a granted
+// continuation left the one that was asked for: up to second_repl_offset - 1
+// they are the same (replication.c, shiftReplicationId). The nodes of a cluster
+// are not at one place after a crash, and the position asked for is the least.
+func (r *Replicator) parted(sess *psync.Session, asked psync.Position) error {
+	until := sess.Node.SecondOff - 1
+	if sess.Full || sess.Pos.ReplID == asked.ReplID || r.w.Ahead() <= until {
+		return nil
+	}
+	return &SourceError{&PartedError{sess.Node.Addr, r.w.Ahead(), until}}
 }
 
 // startFrom turns the target's checkpoint into the position to ask for.

@@ -112,6 +112,9 @@ type Writer interface {
 	// for pending keys; Prefix is the offset up to which it has those too.
 	Applied() psync.Position
 	Prefix() int64
+	// Ahead is the offset up to which parts of the target may have something of
+	// the stream; 0 when nothing is beyond Applied, or beyond what Take returned.
+	Ahead() int64
 
 	Close() error
 }

@@ -54,6 +54,9 @@ type Cluster struct {
 	writing int64 // end of the command being taken
 	// streaming: the checkpoint in the target is one to go on from.
 	streaming bool
+	// ahead is the end of the last command of the stream that was sent to any
+	// node.
+	ahead int64
 }
 
 // clusterNode is a master of the target.
@@ -128,6 +131,7 @@ func (t *Cluster) Close() error {
 // checkpoint.
 func (t *Cluster) Take(ctx context.Context) (fence.Checkpoint, error) {
 	var b backoff
+	t.ahead = 0
 	for {
 		ck, err := t.connect(ctx)
 		if err == nil {

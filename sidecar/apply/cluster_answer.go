@@ -101,6 +101,11 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 }
 
 func (b *nodeBatch) answerPlain(n *clusterNode) (left []looseCommand, first error) {
+	if first = resp.SkipReply(n.c.W); first != nil { // to HSET of frontierAhead
+		if errors.As(first, new(*resp.ReadError)) || !transient(first) {
+			return nil, first
+		}
+	}
 	for i := range b.cmds {
 		err := resp.SkipReply(n.c.W)
 		if err != nil && errors.As(err, new(*resp.ReadError)) {

@@ -253,6 +253,7 @@ func (t *Cluster) one(c *looseCommand) error {
 	if n.c == nil {
 		return errGone
 	}
+	t.ahead = max(t.ahead, c.end)
 	// Where is the key? A script only says "not here".
 	_, err := n.c.Do("EXISTS", c.key)
 	if resp.IsCode(err, "ASK") {

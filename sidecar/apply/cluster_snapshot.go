@@ -53,7 +53,7 @@ func (t *Cluster) BeginSnapshot(ctx context.Context) error {
 		n.chunk, n.sent = newChunk(), nil
 	}
 	t.clear()
-	t.streaming = false
+	t.streaming, t.ahead = false, 0
 	if err := t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.FullFields(t.o.Identity)...)...); err != nil {
 		return err
 	}

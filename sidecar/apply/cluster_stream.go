@@ -20,7 +20,7 @@ type nodeBatch struct {
 	cmds []nodeCommand
 	// plain: every command can be repeated at any time, so no script is needed.
 	plain bool
-	out   []byte // what was sent, where it is not raw
+	out   []byte // what was sent
 }
 
 // nodeCommand is one command in raw.
@@ -119,6 +119,9 @@ func (t *Cluster) Full() bool {
 
 // Applied is the position up to which every node has everything.
 func (t *Cluster) Applied() psync.Position { return t.committed }
+
+// Ahead is the offset up to which some node may have something of the stream.
+func (t *Cluster) Ahead() int64 { return t.ahead }
 
 // Prefix is the offset up to which the target is a prefix of the history.
 func (t *Cluster) Prefix() int64 { return t.complete(t.committed.Offset) }
@@ -341,15 +344,18 @@ func (t *Cluster) send(n *clusterNode) {
 	n.spare = nil
 	n.cur.reset()
 	n.prev = b
-	out := b.raw
-	if !b.plain {
+	end := b.cmds[len(b.cmds)-1].end
+	t.ahead = max(t.ahead, end)
+	if b.plain {
+		b.out = resp.AppendCommand(b.out[:0], "HSET", t.frontierKey(n.tag), frontierAhead, strconv.FormatInt(end, 10))
+		b.out = append(b.out, b.raw...)
+	} else {
 		b.out = t.script(b.out[:0], n, frontierOffset, b.cmds, b.raw)
-		out = b.out
 	}
 	if n.c == nil {
 		return
 	}
-	if err := t.o.write(n.c, out); err != nil {
+	if err := t.o.write(n.c, b.out); err != nil {
 		_ = n.c.Close()
 		n.c = nil
 	}

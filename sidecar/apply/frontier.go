@@ -20,6 +20,7 @@ type generation struct {
 	Epoch  int64     `json:"epoch,omitempty"` // in the names of its frontiers; 0: that of the checkpoint
 	Token  string    `json:"token"`           // of the process that began it: frontiers of a copy before it are not these
 	Parts  []genPart `json:"parts"`
+	Ahead  int64     `json:"ahead,omitempty"` // as frontierAhead, of all nodes before it began
 	set    bool      // read or written
 }
 
@@ -37,6 +38,10 @@ const ckptGeneration = wire.CkptGeneration
 // Fields of a frontier key.
 const (
 	frontierOffset = "offset"
+	// frontierAhead is up to where the node may have commands that were sent
+	// without a script. Nothing is left out for it; it tells what a node has of
+	// a history that its source has lost.
+	frontierAhead = "ahead"
 	// frontierSlot starts the field of a slot with a frontier of its own.
 	frontierSlot = "s"
 )
@@ -102,6 +107,7 @@ func (t *Cluster) readFrontiers() (*[route.SlotCount]int64, int64, error) {
 	}
 	g.set = true
 	t.gen = g
+	t.ahead = max(t.ahead, g.Ahead)
 	for i := range g.Parts {
 		if err := t.readPart(&g.Parts[i], &at, &extra); err != nil {
 			return nil, 0, err
@@ -113,6 +119,7 @@ func (t *Cluster) readFrontiers() (*[route.SlotCount]int64, int64, error) {
 	least := int64(-1)
 	for slot := range at {
 		at[slot] = max(at[slot], extra[slot])
+		t.ahead = max(t.ahead, at[slot])
 		if least < 0 || at[slot] < least {
 			least = at[slot]
 		}
@@ -162,6 +169,13 @@ func (t *Cluster) readPart(p *genPart, at, extra *[route.SlotCount]int64) error 
 		if moved = off > whole; moved {
 			whole, behind = off, nil
 		}
+	}
+	if v, ok := f[frontierAhead]; ok {
+		off, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			return fmt.Errorf("frontier at %s: ahead: %w", n.addr, err)
+		}
+		t.ahead = max(t.ahead, off)
 	}
 	for name, v := range f {
 		s, ok := strings.CutPrefix(name, frontierSlot)
@@ -248,7 +262,7 @@ func (t *Cluster) replicateHolder() error {
 
 // nextGeneration numbers a new generation and returns its text.
 func (t *Cluster) nextGeneration() (string, error) {
-	g := generation{Number: t.gen.Number + 1, Epoch: t.o.Identity.Epoch, Token: t.o.Identity.Token, set: true}
+	g := generation{Number: t.gen.Number + 1, Epoch: t.o.Identity.Epoch, Token: t.o.Identity.Token, Ahead: t.ahead, set: true}
 	for _, n := range t.nodes {
 		tag, err := route.TagIn(n.slots)
 		if err != nil {

@@ -164,6 +164,9 @@ func (s *Standalone) Full() bool {
 // Applied is the position up to which the target has everything.
 func (s *Standalone) Applied() psync.Position { return s.passed }
 
+// Ahead is 0: all that the target has is in its checkpoint.
+func (s *Standalone) Ahead() int64 { return 0 }
+
 // Prefix is the offset up to which the target is a prefix of the history.
 func (s *Standalone) Prefix() int64 { return s.complete(s.passed.Offset) }
 
