@@ -63,8 +63,8 @@ func TestEscapedNamesAndNoValues(t *testing.T) {
 func TestErrorsNameSiteAndServer(t *testing.T) {
 	a, b := testredis.Start(t), testredis.Start(t)
 	user := single("redis-b", b)
-	b.Do(t, "SET", "k", "v")
-	a.Do(t, "SET", "k", "v")
+	b.Do(t, "HSET", "k", "f", "v")
+	a.Do(t, "HSET", "k", "f", "v")
 	b.Do(t, "ACL", "SETUSER", "default", "-dump")
 	_, err := Run(t.Context(), single("redis-a", a), user, quick)
 	if err == nil || !strings.Contains(err.Error(), "site redis-b: "+b.Addr+": DUMP: NOPERM") {

@@ -101,9 +101,11 @@ func Run(ctx context.Context, source, target Side, opts Options) (*Result, error
 	if err != nil {
 		return nil, err
 	}
+	texts := func(c capabilities) bool { return c.texts }
 	r.judge = &judge{
 		source: r.source, target: r.target, tolerance: opts.TTLTolerance.Milliseconds(),
 		maxDump: opts.MaxDumpBytes, delivery: opts.StreamDelivery,
+		texts: r.source.all(texts) && r.target.all(texts),
 	}
 	if err := r.first(ctx); err != nil {
 		return nil, err
@@ -123,24 +125,7 @@ type batch struct {
 	db         int
 	keys       []string
 	fromTarget bool
-}
-
-// databases are those of the servers of a side that hold keys, with how many:
-// the first index is that of the server.
-type databases []map[int]int64
-
-// all lists the databases of a side.
-func (d databases) all() []int {
-	var list []int
-	for _, node := range d {
-		for db := range node {
-			if !slices.Contains(list, db) {
-				list = append(list, db)
-			}
-		}
-	}
-	slices.Sort(list)
-	return list
+	deadlines  bool // compared already, but for their deadlines
 }
 
 // first reads everything, or the sample.
@@ -172,12 +157,13 @@ func (r *run) first(ctx context.Context) error {
 // everything compares all keys of the source with the target's, and then looks
 // for those that only the target has.
 func (r *run) everything(ctx context.Context, source, target databases) error {
+	r.judge.undated = r.withoutDeadlines(source, target)
 	err := r.work(ctx, func(ctx context.Context, out chan<- batch) error {
 		scans, ctx := errgroup.WithContext(ctx)
 		for node := range r.source.Nodes {
 			scans.Go(func() error {
 				return r.scan(ctx, r.source, node, source[node], func(db int, keys []string) error {
-					return send(ctx, out, batch{db, keys, false})
+					return send(ctx, out, batch{db: db, keys: keys})
 				})
 			})
 		}
@@ -197,8 +183,14 @@ func (r *run) everything(ctx context.Context, source, target databases) error {
 		}
 		return scans.Wait()
 	})
-	if err != nil || r.both.balanced() {
+	if err != nil {
 		return err
+	}
+	if err := r.lateDeadlines(ctx, source); err != nil {
+		return err
+	}
+	if r.both.balanced() {
+		return nil
 	}
 	return r.work(ctx, func(ctx context.Context, out chan<- batch) error {
 		scans, ctx := errgroup.WithContext(ctx)
@@ -206,7 +198,7 @@ func (r *run) everything(ctx context.Context, source, target databases) error {
 			scans.Go(func() error {
 				return r.scan(ctx, r.target, node, target[node], func(db int, keys []string) error {
 					keys = slices.DeleteFunc(keys, func(key string) bool { return !r.both.suspicious(db, key) })
-					return send(ctx, out, batch{db, keys, true})
+					return send(ctx, out, batch{db: db, keys: keys, fromTarget: true})
 				})
 			})
 		}
@@ -247,46 +239,8 @@ func (r *run) work(ctx context.Context, feed func(context.Context, chan<- batch)
 	return group.Wait()
 }
 
-// keyspace lists the databases that hold keys, and adds their sizes to the
-// total of the progress.
-func (r *run) keyspace(ctx context.Context, s *side, out *wire.VerifySideResult) (databases, error) {
-	out.Name = s.Name
-	found := make(databases, len(s.Nodes))
-	for i, node := range s.Nodes {
-		found[i] = map[int]int64{}
-		out.Servers = append(out.Servers, node.Name())
-		replies, err := s.ask(ctx, i, 0, [][]string{{"INFO", "keyspace"}})
-		if err != nil {
-			return nil, err
-		}
-		if refused, ok := replies[0].(error); ok {
-			return nil, s.refusal(i, "INFO keyspace", refused)
-		}
-		text, err := asString(replies[0])
-		if err != nil {
-			return nil, fmt.Errorf("verify: site %s: %s: INFO keyspace: %w", s.Name, node.Name(), err)
-		}
-		for line := range strings.Lines(text) {
-			name, rest, ok := strings.Cut(strings.TrimSpace(line), ":keys=")
-			if !ok {
-				continue
-			}
-			db, errDB := strconv.Atoi(strings.TrimPrefix(name, "db"))
-			count, _, _ := strings.Cut(rest, ",")
-			keys, errKeys := strconv.ParseInt(count, 10, 64)
-			if errDB != nil || errKeys != nil {
-				return nil, fmt.Errorf("verify: site %s: %s: INFO keyspace: unknown line %q", s.Name, node.Name(), line)
-			}
-			found[i][db] = keys
-			r.progress.Total += keys
-		}
-	}
-	out.Databases = found.all()
-	return found, nil
-}
-
 // scan hands the keys of one server on.
-func (r *run) scan(ctx context.Context, s *side, node int, dbs map[int]int64, take func(db int, keys []string) error) error {
+func (r *run) scan(ctx context.Context, s *side, node int, dbs map[int]keyCount, take func(db int, keys []string) error) error {
 	for db := range dbs {
 		for cursor := "0"; ; {
 			replies, err := s.ask(ctx, node, db, [][]string{{"SCAN", cursor, "COUNT", strconv.Itoa(r.opts.BatchKeys)}})
@@ -301,8 +255,8 @@ func (r *run) scan(ctx context.Context, s *side, node int, dbs map[int]int64, ta
 				return fmt.Errorf("verify: site %s: %s: SCAN: %w", s.Name, s.Nodes[node].Name(), err)
 			}
 			keys = r.withoutOurs(s, keys)
-			// A server may return more keys than it was asked for.
-			for part := range slices.Chunk(keys, r.opts.BatchKeys) {
+			// A server returns some more keys than it was asked for, or many.
+			for part := range slices.Chunk(keys, r.opts.BatchKeys+r.opts.BatchKeys/4) {
 				if err := take(db, part); err != nil {
 					return err
 				}
@@ -334,25 +288,17 @@ func (r *run) withoutOurs(s *side, keys []string) []string {
 
 // process judges a batch of the first round.
 func (r *run) process(ctx context.Context, b batch) error {
-	keys := b.keys
-	if b.fromTarget {
-		present, err := r.source.exist(ctx, b.db, keys)
-		if err != nil {
-			return err
-		}
-		keys = nil
-		for i, ok := range present {
-			if !ok {
-				keys = append(keys, b.keys[i])
-			}
-		}
-	}
-	verdicts, err := r.judge.compare(ctx, b.db, keys)
+	keys, err := r.toCompare(ctx, b)
 	if err != nil {
 		return err
 	}
+	verdicts, err := r.judge.first(ctx, b.db, keys)
+	if err != nil {
+		return err
+	}
+	counted := !b.fromTarget && !b.deadlines
 	for i, v := range verdicts {
-		if !b.fromTarget && v.typ != typeNone && v.kind != Missing {
+		if counted && v.typ != typeNone && v.kind != Missing {
 			r.both.add(b.db, keys[i])
 		}
 		if v.kind != "" && r.opts.Differs != nil {
@@ -363,13 +309,15 @@ func (r *run) process(ctx context.Context, b batch) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !b.fromTarget {
+	if counted {
 		r.result.Source.Keys += int64(len(keys))
 		r.result.Compared += int64(len(keys))
-		r.report(len(keys))
+	}
+	if !b.fromTarget {
+		r.report(len(b.keys))
 	}
 	for i, v := range verdicts {
-		if !b.fromTarget && v.typ != typeNone {
+		if counted && v.typ != typeNone {
 			typeResult(r.result, v.typ).Compared++
 		}
 		if v.kind != "" {
@@ -377,6 +325,27 @@ func (r *run) process(ctx context.Context, b batch) error {
 		}
 	}
 	return nil
+}
+
+// toCompare gives the keys of a batch that are to be compared.
+func (r *run) toCompare(ctx context.Context, b batch) ([]string, error) {
+	switch {
+	case b.deadlines:
+		return r.otherDeadlines(ctx, b)
+	case !b.fromTarget:
+		return b.keys, nil
+	}
+	present, err := r.source.exist(ctx, b.db, b.keys)
+	if err != nil {
+		return nil, err
+	}
+	var extra []string
+	for i, ok := range present {
+		if !ok {
+			extra = append(extra, b.keys[i])
+		}
+	}
+	return extra, nil
 }
 
 // report calls Progress; the caller holds mu.

@@ -31,6 +31,8 @@ type judge struct {
 	tolerance      int64 // of deadlines, milliseconds
 	maxDump        int64
 	delivery       bool
+	texts          bool         // strings are read with MGET
+	undated        map[int]bool // databases whose keys have no deadlines, for the first round
 
 	unread atomic.Uint64 // values that changed while being read, so far
 }
@@ -83,15 +85,20 @@ func (j *judge) compare(ctx context.Context, db int, keys []string) ([]verdict, 
 	if err := j.nameTypes(ctx, &q, oneSided); err != nil {
 		return nil, err
 	}
-	unequal, err := j.comparePayloads(ctx, &q, small)
+	return q.verdicts, j.compareValues(ctx, &q, small, large)
+}
+
+// compareValues compares the values of keys that are on both sides.
+func (j *judge) compareValues(ctx context.Context, q *question, small, large []int) error {
+	unequal, err := j.comparePayloads(ctx, q, small)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	closer, err := j.compareTypes(ctx, &q, append(unequal, large...))
+	closer, err := j.compareTypes(ctx, q, append(unequal, large...))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return q.verdicts, j.compareContents(ctx, &q, closer)
+	return j.compareContents(ctx, q, closer)
 }
 
 // pick gives the names of some of the keys.
@@ -131,8 +138,8 @@ func (j *judge) nameTypes(ctx context.Context, q *question, indexes []int) error
 	return nil
 }
 
-// comparePayloads compares the values of indexes by DUMP and returns those
-// that need a closer look.
+// comparePayloads compares the values of indexes by MGET or DUMP and returns
+// those that need a closer look.
 func (j *judge) comparePayloads(ctx context.Context, q *question, indexes []int) ([]int, error) {
 	var unequal, nameless []int
 	for len(indexes) > 0 {
@@ -143,15 +150,15 @@ func (j *judge) comparePayloads(ctx context.Context, q *question, indexes []int)
 		}
 		part := indexes[:n]
 		indexes = indexes[n:]
-		names := q.pick(part)
-		var a, b []string
-		err := both(ctx,
-			func(ctx context.Context) (err error) { a, err = j.source.dumps(ctx, q.db, names); return err },
-			func(ctx context.Context) (err error) { b, err = j.target.dumps(ctx, q.db, names); return err })
+		others, err := j.compareTexts(ctx, q, part, &unequal)
 		if err != nil {
 			return nil, err
 		}
-		for k, i := range part {
+		a, b, err := readBoth(ctx, j, (*side).dumps, q.db, q.pick(others))
+		if err != nil {
+			return nil, err
+		}
+		for k, i := range others {
 			v := &q.verdicts[i]
 			switch {
 			case a[k] == "" || b[k] == "":
@@ -163,10 +170,7 @@ func (j *judge) comparePayloads(ctx context.Context, q *question, indexes []int)
 				if !known {
 					nameless = append(nameless, i)
 				}
-				v.typ = typ
-				if v.kind != "" {
-					v.source, v.target = q.src[i].fingerprint(v.typ, a[k]), q.tgt[i].fingerprint(v.typ, b[k])
-				}
+				j.equal(q, i, typ, a[k])
 			}
 		}
 	}
@@ -182,17 +186,57 @@ func (j *judge) comparePayloads(ctx context.Context, q *question, indexes []int)
 	return unequal, nil
 }
 
+// compareTexts compares those of part that are strings. It returns the others,
+// and those that are gone.
+func (j *judge) compareTexts(ctx context.Context, q *question, part []int, unequal *[]int) (others []int, err error) {
+	if !j.texts {
+		return part, nil
+	}
+	a, b, err := readBoth(ctx, j, (*side).texts, q.db, q.pick(part))
+	if err != nil {
+		return nil, err
+	}
+	for k, i := range part {
+		text, isText := a[k].(string)
+		switch {
+		case a[k] == nil && b[k] == nil:
+			others = append(others, i)
+		case isText && a[k] == b[k]:
+			j.equal(q, i, "string", text)
+		default:
+			*unequal = append(*unequal, i)
+		}
+	}
+	return others, nil
+}
+
+// equal notes the type of a key whose value is the same on both sides.
+func (j *judge) equal(q *question, i int, typ, value string) {
+	v := &q.verdicts[i]
+	v.typ = typ
+	if v.kind != "" { // the deadlines differ
+		v.source, v.target = q.src[i].fingerprint(typ, value), q.tgt[i].fingerprint(typ, value)
+	}
+}
+
+// readBoth reads some keys on both sides.
+func readBoth[T any](ctx context.Context, j *judge, read func(*side, context.Context, int, []string) ([]T, error), db int, keys []string) (source, target []T, err error) {
+	if len(keys) == 0 {
+		return nil, nil, nil
+	}
+	err = both(ctx,
+		func(ctx context.Context) (err error) { source, err = read(j.source, ctx, db, keys); return err },
+		func(ctx context.Context) (err error) { target, err = read(j.target, ctx, db, keys); return err })
+	return source, target, err
+}
+
 // compareTypes compares the types of indexes and returns those that are of
 // one type on both sides.
 func (j *judge) compareTypes(ctx context.Context, q *question, indexes []int) ([]int, error) {
 	if len(indexes) == 0 {
 		return nil, nil
 	}
-	var src, tgt []string
-	names := q.pick(indexes)
-	err := both(ctx,
-		func(ctx context.Context) (err error) { src, err = j.source.types(ctx, q.db, names); return err },
-		func(ctx context.Context) (err error) { tgt, err = j.target.types(ctx, q.db, names); return err })
+	src, tgt, err := readBoth(ctx, j, (*side).types, q.db, q.pick(indexes))
 	if err != nil {
 		return nil, err
 	}
@@ -251,11 +295,8 @@ func (j *judge) compareContents(ctx context.Context, q *question, indexes []int)
 // compareOpaque compares a value of a module, whatever its size: only its
 // payload can be read.
 func (j *judge) compareOpaque(ctx context.Context, q *question, i int) error {
-	var a, b []string
-	name, v := []string{q.keys[i]}, &q.verdicts[i]
-	err := both(ctx,
-		func(ctx context.Context) (err error) { a, err = j.source.dumps(ctx, q.db, name); return err },
-		func(ctx context.Context) (err error) { b, err = j.target.dumps(ctx, q.db, name); return err })
+	v := &q.verdicts[i]
+	a, b, err := readBoth(ctx, j, (*side).dumps, q.db, []string{q.keys[i]})
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,73 @@ func (s *side) exist(ctx context.Context, db int, keys []string) ([]bool, error)
 	return out, nil
 }
 
+// texts reads strings: a string, ErrTooLarge, or nil for a key that is gone or
+// of another type. MGET is no error for those, and costs the server a fraction
+// of a DUMP.
+func (s *side) texts(ctx context.Context, db int, keys []string) ([]any, error) {
+	if s.Cluster {
+		// One command may have keys of one slot only.
+		replies, err := s.askKeyed(ctx, db, keys, func(commands [][]string, _ int, key string) [][]string {
+			return append(commands, []string{"MGET", key})
+		})
+		if err != nil {
+			return nil, err
+		}
+		out := make([]any, len(keys))
+		for i, reply := range replies {
+			one, err := asTexts(reply[0], 1)
+			if err != nil {
+				return nil, fmt.Errorf("verify: site %s: MGET: %w", s.Name, err)
+			}
+			out[i] = one[0]
+		}
+		return out, nil
+	}
+	replies, err := s.ask(ctx, 0, db, [][]string{append([]string{"MGET"}, keys...)})
+	if err != nil {
+		return nil, err
+	}
+	if refused, ok := replies[0].(error); ok {
+		return nil, s.refusal(0, "MGET", refused)
+	}
+	out, err := asTexts(replies[0], len(keys))
+	if err != nil {
+		return nil, fmt.Errorf("verify: site %s: MGET: %w", s.Name, err)
+	}
+	return out, nil
+}
+
+func asTexts(reply any, n int) ([]any, error) {
+	list, err := asList(reply)
+	if err == nil && len(list) != n {
+		err = fmt.Errorf("expected %d values, got %d", n, len(list))
+	}
+	return list, err
+}
+
+// sizes reads whether keys exist, and how large their values are. The deadlines
+// are those of keys that have none.
+func (s *side) sizes(ctx context.Context, db int, keys []string) ([]meta, error) {
+	out := make([]meta, len(keys))
+	replies, err := s.askKeyed(ctx, db, keys, func(commands [][]string, _ int, key string) [][]string {
+		return append(commands, []string{"MEMORY", "USAGE", key})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, reply := range replies {
+		out[i].deadline = noDeadline
+		if reply[0] == nil {
+			continue
+		}
+		out[i].exists = true
+		if out[i].size, err = asInt(reply[0]); err != nil {
+			return nil, fmt.Errorf("verify: site %s: MEMORY USAGE: %w", s.Name, err)
+		}
+	}
+	return out, nil
+}
+
 // dumpFooter is the version (2 bytes) and the checksum (8) that end a payload
 // (cluster.c, createDumpPayload).
 const dumpFooter = 10

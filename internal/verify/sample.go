@@ -24,15 +24,15 @@ func (r *run) sample(ctx context.Context, source, target databases) error {
 		}{{r.source, source, false}, {r.target, target, true}} {
 			total := part.dbs.total()
 			for node, dbs := range part.dbs {
-				for db, keys := range dbs {
+				for db, count := range dbs {
 					draws.Go(func() error {
-						return r.draw(ctx, part.side, node, db, share(r.opts.SampleKeys, keys, total), func(keys []string) error {
+						return r.draw(ctx, part.side, node, db, share(r.opts.SampleKeys, count.keys, total), func(keys []string) error {
 							if part.fromTarget {
 								r.mu.Lock()
 								r.result.Target.Keys += int64(len(keys))
 								r.mu.Unlock()
 							}
-							return send(ctx, out, batch{db, keys, part.fromTarget})
+							return send(ctx, out, batch{db: db, keys: keys, fromTarget: part.fromTarget})
 						})
 					})
 				}
@@ -40,16 +40,6 @@ func (r *run) sample(ctx context.Context, source, target databases) error {
 		}
 		return draws.Wait()
 	})
-}
-
-func (d databases) total() int64 {
-	total := int64(0)
-	for _, node := range d {
-		for _, keys := range node {
-			total += keys
-		}
-	}
-	return total
 }
 
 // share is n times keys/total, rounded up.

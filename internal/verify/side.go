@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,6 +61,7 @@ type capabilities struct {
 	functions    bool // 7.0
 	fieldTTL     bool // hash-field deadlines: Redis 7.4, Valkey 9
 	sizeEstimate bool // MEMORY USAGE
+	texts        bool // MGET
 }
 
 // open asks every server what it can do. Each probe reads a key of a name
@@ -74,6 +76,7 @@ func open(ctx context.Context, given Side) (*side, error) {
 		replies, err := s.ask(ctx, i, 0, [][]string{
 			{"PEXPIRETIME", key},
 			{"MEMORY", "USAGE", key},
+			{"MGET", key},
 			{"FUNCTION", "LIST", "LIBRARYNAME", "none"},
 			{"HPEXPIRETIME", key, "FIELDS", "1", "f"},
 		})
@@ -84,15 +87,20 @@ func open(ctx context.Context, given Side) (*side, error) {
 		for j, r := range replies {
 			refused, isErr := r.(error)
 			known[j] = !isErr
-			// The first two have a substitute where they are not permitted.
+			// The first three have a substitute where they are not permitted.
 			// Without the others something would be left out silently.
-			if isErr && !isUnknown(refused) && (j > 1 || !isDenied(refused)) {
+			if isErr && !isUnknown(refused) && (j > 2 || !isDenied(refused)) {
 				return nil, fmt.Errorf("verify: site %s: %s: %w", s.Name, s.Nodes[i].Name(), refused)
 			}
 		}
-		s.caps[i] = capabilities{pexpiretime: known[0], sizeEstimate: known[1], functions: known[2], fieldTTL: known[3]}
+		s.caps[i] = capabilities{pexpiretime: known[0], sizeEstimate: known[1], texts: known[2], functions: known[3], fieldTTL: known[4]}
 	}
 	return s, nil
+}
+
+// all says whether every server can do something.
+func (s *side) all(can func(capabilities) bool) bool {
+	return !slices.ContainsFunc(s.caps, func(c capabilities) bool { return !can(c) })
 }
 
 // probeKey finds a key name that node i serves.

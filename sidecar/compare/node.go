@@ -30,6 +30,8 @@ type link struct {
 	*conn.Conn
 	db  int
 	out []byte
+	// held is how many bytes of values the replies of the pipeline have so far.
+	held int64
 }
 
 func newNode(addr string, o conn.Options) *node {
@@ -104,7 +106,7 @@ func (l *link) run(db int, commands [][]string) ([]any, error) {
 	if err := l.selectDB(db); err != nil {
 		return nil, err
 	}
-	l.out = l.out[:0]
+	l.out, l.held = l.out[:0], 0
 	for _, command := range commands {
 		l.out = resp.AppendCommand(l.out, command...)
 	}
@@ -114,7 +116,7 @@ func (l *link) run(db int, commands [][]string) ([]any, error) {
 	replies := make([]any, len(commands))
 	for i := range commands {
 		var err error
-		if replies[i], err = l.reply(commands[i][0] == "DUMP"); err != nil {
+		if replies[i], err = l.reply(commands[i][0]); err != nil {
 			return nil, err
 		}
 	}
@@ -132,21 +134,28 @@ func (l *link) selectDB(db int) error {
 	return nil
 }
 
-// maxPayload is the largest payload that is held.
-const maxPayload = 16 << 20
+const (
+	// maxPayload is the largest value that is held.
+	maxPayload = 16 << 20
+	// maxHeld bounds the values that the replies to one pipeline hold together.
+	maxHeld = 32 << 20
+)
 
 // noDeadline is by far the most frequent number among the replies.
 var noDeadline any = int64(-1)
 
-// reply reads one reply in the form of verify.Node. A payload that is larger
-// than maxPayload is skipped.
-func (l *link) reply(payload bool) (any, error) {
+// reply reads the reply to a command in the form of verify.Node. Values of DUMP
+// and MGET that are too large are skipped.
+func (l *link) reply(command string) (any, error) {
 	head, err := l.W.Peek(1)
 	if err != nil {
 		return nil, err
 	}
-	if head[0] == '$' && payload {
-		return l.payload()
+	switch {
+	case head[0] == '$' && command == "DUMP":
+		return l.value()
+	case head[0] == '*' && command == "MGET":
+		return l.values()
 	}
 	r, err := resp.ReadReply(l.W)
 	if err != nil {
@@ -155,10 +164,35 @@ func (l *link) reply(payload bool) (any, error) {
 	return plain(&r), nil
 }
 
-func (l *link) payload() (any, error) {
+// values reads a list of values.
+func (l *link) values() (any, error) {
 	line, err := l.W.Line(32)
 	if err != nil {
 		return nil, err
+	}
+	n, err := strconv.Atoi(string(line[1:]))
+	if err != nil || n < 0 || n > maxValues {
+		return nil, resp.ErrProtocol
+	}
+	list := make([]any, n)
+	for i := range list {
+		if list[i], err = l.value(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// maxValues bounds an announced length: more keys are not asked for together.
+const maxValues = 1 << 16
+
+func (l *link) value() (any, error) {
+	line, err := l.W.Line(32)
+	if err != nil {
+		return nil, err
+	}
+	if len(line) == 0 || line[0] != '$' {
+		return nil, resp.ErrProtocol
 	}
 	size, err := strconv.ParseInt(string(line[1:]), 10, 64)
 	switch {
@@ -166,9 +200,10 @@ func (l *link) payload() (any, error) {
 		return nil, resp.ErrProtocol
 	case size == -1:
 		return nil, nil //nolint:nilnil // there is no such key
-	case size > maxPayload:
+	case size > maxPayload || l.held+size > maxHeld:
 		return verify.ErrTooLarge, l.W.Skip(size + 2)
 	}
+	l.held += size
 	body, err := l.W.Next(int(size) + 2)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ func TestBench(t *testing.T) {
 	w.fullMixed(t)
 	w.fullShards(t)
 	w.fullToCluster(t)
+	w.verifyStrings(t)
+	w.verifyMixed(t)
 	w.streamStandalone(t)
 	w.streamCluster(t)
 	w.latency(t)

@@ -2,6 +2,9 @@
 // servers' own speed: the same keys and commands through redis-cli --pipe, and
 // a native replica. `make bench` prints one table.
 //
+// The verify scenarios compare what a full sync left with the time that the
+// sync took: there the row redis-sync is `redis-sync-sidecar verify`.
+//
 // The rows of a scenario are measured in turns, so that whatever else the
 // machine does hits all of them, and the table shows medians and ratios:
 // absolute times drift from machine to machine and from run to run.

@@ -32,6 +32,7 @@ type process struct {
 	cmd     *exec.Cmd
 	metrics int // port of /status
 	pprof   int
+	file    string // its sync.toml
 	log     string
 	done    chan struct{}
 }
@@ -135,8 +136,8 @@ target_redis_proto_max_bulk_len = 512_000_000
 
 func (p *process) start(t *testing.T, binary, dir, body string) {
 	t.Helper()
-	file := filepath.Join(dir, "sync.toml")
-	if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
+	p.file = filepath.Join(dir, "sync.toml")
+	if err := os.WriteFile(p.file, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.log = filepath.Join(dir, "output.log")
@@ -144,7 +145,7 @@ func (p *process) start(t *testing.T, binary, dir, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(binary, file)
+	p.cmd = exec.Command(binary, p.file)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
