@@ -13,14 +13,17 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
-// A source before 7.0 replicates a script as the EVAL that ran it
-// (scripting.c, evalGenericCommand). A cluster takes no transaction of that
-// and the frontier, so the script is run as a function inside of one of ours,
+// A source before 5.0, or before 7.0 with lua-replicate-commands no, replicates
+// a script as the EVAL that ran it (scripting.c, evalGenericCommand). A cluster
+// takes no transaction of that and the frontier, so the script is run as a function inside of one of ours,
 // which moves the frontier as its last command: both or neither.
 //
-// Two things are as they were on such a source. What it gave a script in order
-// (CMD_SORT_FOR_SCRIPT in server.c) is sorted, which servers since 7.0 do not
-// do. And an error of a command is raised as a text.
+// Some things are as they were on such a source. What it gave a script in order
+// (CMD_SORT_FOR_SCRIPT in server.c) is sorted, which servers that replicate
+// effects do not do, and random numbers begin at the same seed. A number becomes the text that C's "%.17g" makes of it (scripting.c,
+// luaRedisGenericCommand), where Redis 8.0 and Valkey 8.0 write the shortest
+// one that means the same: 0.1 there, 0.10000000000000001 here. And an error of
+// a command is raised as a text.
 //
 // An error that the source cannot have met (no memory, a key on another node)
 // ends the script. Where it has written nothing before, it is run again; else
@@ -36,6 +39,7 @@ import (
 // in the second case the error alone.
 const sourceScript = `local real,top,argv=redis,KEYS,ARGV
 if real.replicate_commands then real.replicate_commands() end
+math.randomseed(0)
 local cluster,strict,n=argv[1]~='',argv[3]=='1',tonumber(argv[4])
 local keys,args,declared={},{},{}
 for i=1,n do keys[i]=argv[5+i] declared[argv[5+i]]=true end
@@ -53,7 +57,7 @@ local pending=cluster and real.call('EXISTS',top[2])==1
 local lost,key,dirty=nil,'',0
 local function foreign(e)
 for _,text in ipairs({'non local key','to the same slot','undeclared keys were accessed','slot not served','cluster is down',
-'nknown Redis command','ACL failure',"can't run this command"}) do
+'nknown Redis command','ACL failure',"can't run this command",'luster mode'}) do
 if string.find(e,text,1,true) then return true end
 end
 local code=string.match(e,'^%-?(%u+) ')
@@ -61,42 +65,92 @@ return code~=nil and code~='ERR' and not own[code]
 end
 local function plain(e) return string.match(e,'@user_script: ?%d+: %-(.*)') or string.match(e,'@user_script: ?%d+: (.*)') or e end
 local second=set('bitop object xgroup xinfo memory')
-local function keyof(name,...)
-if second[name] then return (select(2,...)) end
+local every=set('del unlink touch exists mget sinter sunion sdiff sinterstore sunionstore sdiffstore pfcount pfmerge')
+local two=set('rename renamenx smove lmove blmove rpoplpush brpoplpush copy geosearchstore zrangestore')
+local pairs2=set('mset msetnx')
+local blocking=set('blpop brpop bzpopmin bzpopmax')
+local counted={zunion=2,zinter=2,zdiff=2,zunionstore=3,zinterstore=3,zdiffstore=3}
+local stores=set('sort georadius georadiusbymember')
+local function keysof(name,a,n)
+local list={}
+local function take(from,to,step)
+for i=from,math.min(to,n),step or 1 do list[#list+1]=tostring(a[i]) end
+end
+if keyless[name] then return list end
 if name=='xread' or name=='xreadgroup' then
-for i=1,select('#',...) do
-if string.lower(tostring((select(i,...))))=='streams' then return (select(i+1,...)) end
+for i=2,n do
+if string.lower(tostring(a[i]))=='streams' then take(i+1,i+math.floor((n-i)/2)) break end
+end
+elseif counted[name] then
+local at=counted[name]
+take(2,at-1)
+take(at+1,at+(tonumber(a[at]) or 0))
+elseif second[name] then take(3,name=='bitop' and n or 3)
+elseif every[name] then take(2,n)
+elseif pairs2[name] then take(2,n,2)
+elseif blocking[name] then take(2,n-1)
+else take(2,two[name] and 3 or 2) end
+if stores[name] then
+for i=3,n-1 do
+local word=string.lower(tostring(a[i]))
+if word=='store' or word=='storedist' then take(i+1,i+1) end
 end
 end
-return (...)
+return list
+end
+local function slot(k)
+local c,tag=0,string.match(k,'^[^{]*{([^}]+)}') or k
+for i=1,#tag do
+c=bit.bxor(c,bit.lshift(string.byte(tag,i),8))
+for _=1,8 do
+local carry=c>=32768
+c=bit.band(bit.lshift(c,1),65535)
+if carry then c=bit.bxor(c,4129) end
+end
+end
+return c%16384
+end
+local function elsewhere(list)
+local home=slot(keys[1])
+for _,k in ipairs(list) do
+if slot(k)~=home then return k end
+end
+end
+local function misplaced(e)
+return string.find(e,'non local key',1,true) or string.find(e,'to the same slot',1,true) or string.find(e,'undeclared keys were accessed',1,true)
 end
 local function less(a,b) return (a or '')<(b or '') end
 local function fail(e,k) lost=e key=tostring(k or '') return {err=e} end
 local function run(...)
 if lost then return {err=lost} end
-local name=string.lower(tostring((select(1,...))))
-local first=keyof(name,select(2,...))
-if first~=nil then first=tostring(first) end
-if strict and first and not declared[first] and not keyless[name] then
-return fail('UNDECLARED the script touches a key that it does not declare',first)
+local a,n={...},select('#',...)
+for i=1,n do
+if type(a[i])=='number' then a[i]=string.format('%.17g',a[i]) end
+end
+local name=string.lower(tostring(a[1]))
+local list=keysof(name,a,n)
+if strict then
+for _,k in ipairs(list) do
+if not declared[k] then return fail('UNDECLARED the script touches a key that it does not declare',k) end
+end
+end
+if cluster and name=='select' and a[2]~='0' then
+return fail('UNDECLARED the script selects a database, of which a cluster has one',a[2])
 end
 if pending then
-for i=2,select('#',...) do
-local a=select(i,...)
-if (type(a)=='string' or type(a)=='number') and not declared[tostring(a)] and real.call('SISMEMBER',top[2],a)==1 then
-return fail('UNDECLARED the script touches a key that it does not declare and that is being fetched from the source',a)
+for i=2,n do
+if type(a[i])=='string' and not declared[a[i]] and real.call('SISMEMBER',top[2],a[i])==1 then
+return fail('UNDECLARED the script touches a key that it does not declare and that is being fetched from the source',a[i])
 end
 end
 end
-local r=real.pcall(...)
+local r=real.pcall(unpack(a,1,n))
 if type(r)=='table' and r.err then
 local e=plain(r.err)
-if foreign(e) then
-if first and declared[first] and string.find(e,'non local key',1,true) then
-local here=real.pcall('EXISTS',unpack(keys))
-if type(here)=='number' then e='UNDECLARED the script uses, beside a key that it declares, one of another slot' end
-end
-return fail(e,first)
+if foreign(e) or name=='select' then
+local odd=cluster and #list>1 and misplaced(e) and elsewhere(list)
+if odd then return fail('UNDECLARED a command of the script takes keys of several slots, one of them is',odd) end
+return fail(e,list[1])
 end
 return {err=e}
 end
@@ -137,8 +191,8 @@ func sourceScriptArgs(field, mark, strict string, eval [][]byte) []string {
 	return words
 }
 
-// wrapped is an EVAL of the source for a server since 7.0 that runs it in the
-// transaction of its checkpoint.
+// wrapped is an EVAL of the source for a server that runs it in the transaction
+// of its checkpoint.
 func wrapped(eval [][]byte, keys int) []byte {
 	words := []string{"EVAL", sourceScript, strconv.Itoa(keys)}
 	for _, k := range eval[3 : 3+keys] {

@@ -117,7 +117,7 @@ func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync
 			s.watch(guardScript, c.Args, db)
 		case deadline(c.Args):
 			s.watch(deadlineScript, c.Args, db)
-		case s.server.Version >= 700 && route.EqualFold(c.Args[0], "eval") && !rewrite.Ours(c.Args):
+		case route.EqualFold(c.Args[0], "eval") && !rewrite.Ours(c.Args):
 			keys, err := route.Keys(nil, c.Args)
 			if err != nil {
 				return err

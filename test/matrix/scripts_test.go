@@ -3,6 +3,7 @@ package matrix
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,18 +11,20 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/test/servers"
 )
 
-// script counts and, in the order in which a server before 7.0 gives them,
-// takes members out of a set and puts them into a list: run twice, or given
-// another order, it leaves something else.
+// script counts and, in the order in which a server that replicates scripts
+// gives them, takes members out of a set and puts them into a list, beside
+// numbers in its form: run twice, or given another order, it leaves something
+// else.
 const script = `local n=redis.call('INCR',KEYS[1])
 redis.call('SADD',KEYS[2],'zeta'..n,'a'..n,'mm'..n,'k'..n)
 local m=redis.call('SMEMBERS',KEYS[2])
 redis.call('SREM',KEYS[2],m[1],m[2])
-redis.call('RPUSH',KEYS[3],m[1],ARGV[1])
+redis.call('RPUSH',KEYS[3],m[1],ARGV[1],n/10,n*1e14,math.random(1000))
 return redis.call('LTRIM',KEYS[3],-100,-1)`
 
-// TestKilledInScripts: a source before 7.0 replicates scripts as scripts, by
-// their text first and then by their hash. The replicator is killed in the
+// TestKilledInScripts: a source before 7.0 with lua-replicate-commands no (as
+// all before 5.0) replicates scripts as scripts, by their text first and then
+// by their hash. The replicator is killed in the
 // middle of them, again and again, and each has run once: no full copy mends
 // anything.
 func TestKilledInScripts(t *testing.T) {
@@ -36,8 +39,17 @@ func TestKilledInScripts(t *testing.T) {
 			src := startEnd(t, servers.Get(t, "redis-6.0"), 0)
 			dst := startEnd(t, servers.Get(t, c.target), c.masters)
 			src.everywhere(t, "CONFIG", "SET", "repl-backlog-size", "67108864")
+			src.everywhere(t, "CONFIG", "SET", "lua-replicate-commands", "no")
+			replica := startReplica(t, src)
 			dst.unfence(t)
 			killInScripts(t, src, dst)
+			stats, err := replica.client(0).Info(t.Context(), "commandstats").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(stats, "cmdstat_evalsha:") {
+				t.Errorf("the source has replicated no script; nothing is shown:\n%s", stats)
+			}
 		})
 	}
 }
