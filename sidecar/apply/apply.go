@@ -191,6 +191,8 @@ func transient(err error) bool {
 		held    *fence.HeldError
 	)
 	switch {
+	case errors.As(err, new(*DataError)): // whatever it was: something else has been written
+		return false
 	case errors.As(err, &held), errors.As(err, &notM), errors.As(err, &fenced), errors.As(err, &auth), errors.As(err, &noWrite), errors.As(err, &whole), fence.IsRace(err):
 		return true
 	case errors.As(err, &server):

@@ -36,7 +36,7 @@ import (
 // touched; the number of declared keys; the script; its keys; its arguments.
 //
 // The answer is 0, or {error, whether something was written, the key or ""};
-// in the second case the error alone.
+// in the second case the error alone, after afterWrite if something was.
 const sourceScript = `local real,top,argv=redis,KEYS,ARGV
 if real.replicate_commands then real.replicate_commands() end
 math.randomseed(0)
@@ -174,12 +174,15 @@ local ok,r=pcall(compiled(),keys,args,setmetatable({call=call,pcall=run},{__inde
 if ok and type(r)=='table' and type(r.err)=='string' and string.find(r.err,'` + rewrite.ErrorCode + `',1,true)==1 then fail(r.err,keys[1]) end
 end
 if not cluster then
-if lost then return real.error_reply('` + rewrite.ErrorCode + ` '..lost) end
+if lost then return real.error_reply('` + rewrite.ErrorCode + ` '..(dirty==1 and '` + afterWrite + `' or '')..lost) end
 return 0
 end
 if lost then return {lost,dirty,key} end
 real.call('HSET',top[1],argv[1],argv[2])
 return 0`
+
+// afterWrite begins what is said of a script that ended in the middle.
+const afterWrite = "ended in the middle: "
 
 // sourceScriptArgs are what follows the keys of sourceScript for an EVAL.
 // The keys of a script must have been found by route.Keys.

@@ -30,6 +30,7 @@ type batch struct {
 	// deadlines are the commands of which the answer 0 means that the key is
 	// not there.
 	deadlines []watched
+	ran       []bool // the commands that EXEC did not answer with an error
 }
 
 // watched is the index of a command in its batch, and its key.
@@ -250,7 +251,7 @@ func (s *Standalone) await(ctx context.Context) error {
 	var wait backoff
 	for err != nil {
 		if err := s.retry(ctx, &wait, err); err != nil {
-			return s.diverged(err)
+			return s.diverged(ctx, err)
 		}
 		var ck fence.Checkpoint
 		if ck, err = s.connect(ctx); err != nil {
@@ -285,15 +286,24 @@ func (s *Standalone) await(ctx context.Context) error {
 var errGone = &resp.ReadError{Err: errors.New("the connection was lost")}
 
 // diverged makes a refused command void the checkpoint: the target is no
-// prefix of the source's history any more, and only a full copy mends it.
-func (s *Standalone) diverged(err error) error {
+// prefix of the source's history any more, and only a full copy mends it. What
+// keeps it from being written (a right that is missing) is waited out: the next
+// process would do again what was done.
+func (s *Standalone) diverged(ctx context.Context, err error) error {
 	var data *DataError
 	if !errors.As(err, &data) || s.c == nil || unreadable(err) {
 		return err
 	}
-	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
-	if _, markErr := s.c.Do(append([]string{"HSET", key}, fence.FullFields(s.o.Identity)...)...); markErr != nil {
-		return errors.Join(err, fmt.Errorf("marking the target as incomplete: %w", markErr))
+	void := append([]string{"HSET", wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)}, fence.FullFields(s.o.Identity)...)
+	var wait backoff
+	_, markErr := s.c.Do(void...)
+	for markErr != nil {
+		if waitErr := s.retry(ctx, &wait, markErr); waitErr != nil {
+			return errors.Join(err, fmt.Errorf("marking the target as incomplete: %w", waitErr))
+		}
+		if _, markErr = s.connect(ctx); markErr == nil {
+			_, markErr = s.c.Do(void...)
+		}
 	}
 	return err
 }
@@ -345,9 +355,7 @@ func (s *Standalone) readBatch(b *batch) error {
 
 // readExec reads the answer to EXEC: one reply per command. It returns the
 // first error in it that is not harmless, with the index of its command; -1
-// when EXEC as a whole was refused, or did nothing: when the user lost the
-// right to write between MULTI and EXEC, every write in it is refused, the
-// checkpoint at its end too.
+// when EXEC as a whole was refused, or did nothing (see denied).
 func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 	n, err := resp.ReadArrayHeader(s.c.W)
 	if err != nil {
@@ -362,6 +370,7 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 	}
 	watch := b.deadlines
 	var last error
+	b.ran = b.ran[:0]
 	for i := range n {
 		if len(watch) > 0 && watch[0].index == i {
 			r, err := resp.ReadReply(s.c.W)
@@ -371,13 +380,15 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 			if r.Kind == ':' && r.Int == 0 && !watch[0].careful || r.Kind == '+' && r.Text == absent {
 				s.pend(watch[0].Key, b.start, max(b.end.Offset, s.cur.end.Offset))
 			}
-			if err := r.Err(); err != nil && execErr == nil && !harmless(err, nil) {
+			err = r.Err()
+			if b.ran = append(b.ran, err == nil); err != nil && execErr == nil && !harmless(err, nil) {
 				execErr, first = err, i
 			}
 			watch = watch[1:]
 			continue
 		}
 		err := resp.SkipReply(s.c.W)
+		b.ran = append(b.ran, err == nil)
 		if last = err; err == nil {
 			continue
 		}
@@ -389,10 +400,33 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 			execErr, first = err, i
 		}
 	}
-	if resp.IsCode(execErr, "NOPERM") && resp.IsCode(last, "NOPERM") {
-		first = -1
+	if denied(execErr) && denied(last) && !b.wrote() {
+		return &resp.ServerError{Code: "NOPERM", Text: execErr.Error()}, -1, nil
 	}
 	return execErr, first, nil
+}
+
+// denied reports whether a command, or a script before it wrote anything, was
+// refused because the user has no right. When the user loses the right to
+// write between MULTI and EXEC, every write of the batch is refused, the
+// checkpoint at its end too; it is done again when the right is back.
+func denied(err error) bool {
+	return resp.IsCode(err, "NOPERM") || err != nil && deniedInScript(err.Error()) && !strings.Contains(err.Error(), afterWrite)
+}
+
+// wrote reports whether EXEC ran any command that may have written.
+func (b *batch) wrote() bool {
+	w := commandsOf(b.buf[len(multiCommand):])
+	var c resp.Command
+	for _, ran := range b.ran {
+		if resp.ReadCommand(w, &c) != nil {
+			return true
+		}
+		if class := route.ClassOf(c.Args[0]); ran && class != route.ClassSelect && class != route.ClassPublish {
+			return true
+		}
+	}
+	return false
 }
 
 // commandName is the name of the i-th command of a buffer.
