@@ -46,7 +46,7 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (*wire.VerifyRes
 		return apart(ctx, cfg, source, target, opts, nil)
 	}
 
-	v := opts.forVerify()
+	v := opts.forVerify(cfg)
 	p := positions{cfg: cfg, source: source, target: target}
 	v.Barrier = p.reached
 	// What was not written between these two looks was not written between
@@ -78,8 +78,11 @@ func Run(ctx context.Context, cfg *config.Config, opts Options) (*wire.VerifyRes
 	return result, nil
 }
 
-func (o Options) forVerify() verify.Options {
-	v := verify.Options{Rounds: o.Rounds, TTLTolerance: o.TTLTolerance, Samples: o.Samples, Progress: o.Progress}
+func (o Options) forVerify(cfg *config.Config) verify.Options {
+	v := verify.Options{
+		Rounds: o.Rounds, TTLTolerance: o.TTLTolerance, Samples: o.Samples, Progress: o.Progress,
+		SameValue: (&opener{dir: cfg.SyncFile.Advanced.Dir}).sameValue,
+	}
 	if o.Mode == wire.VerifySample {
 		v.SampleKeys = o.SampleKeys
 	}
@@ -96,7 +99,7 @@ func (o Options) sourceName() string {
 // apart compares two sides between which nothing is copied. differs gets every
 // key that does; it may be nil.
 func apart(ctx context.Context, cfg *config.Config, source masters, target *target, opts Options, differs func(int, string, verify.Kind) error) (*wire.VerifyResult, error) {
-	v := opts.forVerify()
+	v := opts.forVerify(cfg)
 	// Nothing is read again: what differs is remembered only so that a key that
 	// SCAN gives twice counts once.
 	v.Rounds, v.Differs, v.MaxSuspects = 1, differs, 20_000
