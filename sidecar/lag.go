@@ -191,8 +191,15 @@ func (w *watcher) leaveMaster(ctx context.Context) {
 // judge works out the lag and whether the shard is in sync.
 func (w *watcher) judge() {
 	applied := w.r.applied.Load()
+	var upTo time.Time
 	for len(w.samples) > 0 && w.samples[0].offset <= applied {
-		w.samples = w.samples[1:]
+		upTo, w.samples = w.samples[0].at, w.samples[1:]
+	}
+	if len(w.samples) == 0 && w.last.offset <= applied {
+		upTo = w.last.at
+	}
+	if !upTo.IsZero() && w.history == w.r.history.Load() {
+		w.r.upTo.Store(upTo.UnixMilli())
 	}
 	now := time.Now()
 	behind, reached := false, w.r.reached.Load()

@@ -59,6 +59,7 @@ type Replicator struct {
 	received atomic.Int64 // offset read from the source's socket
 	applied  atomic.Int64
 	seen     atomic.Pointer[fence.Seen]
+	upTo     atomic.Int64           // fence.Seen.UpTo, Unix milliseconds; 0 while not known
 	history  atomic.Int64           // counts the histories that offsets belonged to
 	replid   atomic.Pointer[string] // of the session's stream
 	session  atomic.Pointer[psync.Session]
@@ -323,7 +324,11 @@ func (r *Replicator) newWriter() apply.Writer {
 		Bulk: r.bulk,
 		Seen: func() fence.Seen {
 			if s := r.seen.Load(); s != nil {
-				return *s
+				seen := *s
+				if at := r.upTo.Load(); at != 0 {
+					seen.UpTo = time.UnixMilli(at)
+				}
+				return seen
 			}
 			return fence.Seen{Offset: r.received.Load(), At: time.Now()}
 		},

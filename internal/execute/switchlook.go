@@ -205,18 +205,7 @@ func (h *switchHands) lookAtLink(ctx context.Context, w switchover.World) switch
 		return link
 	}
 	link.Why, link.Complete = incomplete(checkpoints, r.Epoch)
-	last := int64(0)
-	for _, c := range checkpoints {
-		link.LagBytes += max(0, c.SourceOffset-c.Offset)
-		link.Pending += c.Pending
-		if last == 0 || c.SourceTimeMS < last {
-			last = c.SourceTimeMS
-		}
-	}
-	if last > 0 {
-		at := time.UnixMilli(last).UTC()
-		link.Since = fmt.Sprintf("at %s (%.0f s ago)", at.Format(time.RFC3339), time.Since(at).Seconds())
-	}
+	lastHeard(&link, checkpoints, time.Now())
 	party := standby.found.Party
 	states, err := Replicators(ctx, party.Cluster, party.Site.Namespace, h.session.Name, party.Site.Name, r.Body.Shards)
 	if err != nil {
@@ -236,6 +225,34 @@ func (h *switchHands) lookAtLink(ctx context.Context, w switchover.World) switch
 		link.Lag = max(link.Lag, time.Duration(state.Status.LagSeconds*float64(time.Second)))
 	}
 	return link
+}
+
+// lastHeard takes from the checkpoints when the primary was heard of last, and
+// what the standby still lacks of what the primary had then. Of several shards
+// the worst counts.
+func lastHeard(link *switchover.Link, checkpoints []redisx.Checkpoint, now time.Time) {
+	last := int64(0)
+	for i, c := range checkpoints {
+		link.Pending += c.Pending
+		if i == 0 || c.SourceTimeMS < last {
+			last = c.SourceTimeMS
+		}
+		lacks := c.SourceOffset - c.Offset
+		if lacks <= 0 {
+			continue
+		}
+		link.LagBytes += lacks
+		switch {
+		case c.UpToMS == 0 || link.Behind < 0:
+			link.Behind = -1
+		default:
+			link.Behind = max(link.Behind, time.Duration(c.SourceTimeMS-c.UpToMS)*time.Millisecond)
+		}
+	}
+	if last > 0 {
+		at := time.UnixMilli(last).UTC()
+		link.Since = fmt.Sprintf("at %s (%.0f s ago)", at.Format(time.RFC3339), now.Sub(at).Seconds())
+	}
 }
 
 // notRunning says what keeps a replicator from copying; "" when nothing does.

@@ -56,6 +56,9 @@ type Checkpoint struct {
 	State        string // wire.CkptStateFull or wire.CkptStateStream
 	SourceOffset int64
 	SourceTimeMS int64
+	// UpToMS: all that the source had then is applied, Unix milliseconds; 0
+	// when that is not known.
+	UpToMS int64
 	// Pending is how many keys the target lacks up to Offset: their values are
 	// still to be fetched from the source.
 	Pending int64
@@ -80,6 +83,7 @@ func (c *Client) Checkpoint(ctx context.Context, pair string, shard int) (Checkp
 		Epoch: number(m[wire.CkptEpoch]), ReplID: m[wire.CkptReplID], Offset: number(m[wire.CkptOffset]),
 		DB: int(number(m[wire.CkptDB])), State: m[wire.CkptState],
 		SourceOffset: number(m[wire.CkptSourceOffset]), SourceTimeMS: number(m[wire.CkptSourceTime]),
+		UpToMS:  number(m[wire.CkptUpTo]),
 		Pending: max(names, number(m[wire.CkptPending])),
 	}, true, nil
 }

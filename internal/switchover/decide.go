@@ -136,7 +136,7 @@ func (p *Plan) untilCommit(w World, o Options) error {
 	planned := from.Reachable && from.Answers
 	if !planned && !o.AcceptDataLoss {
 		return fault.Refuse("give --accept-data-loss to go on without it: what it had not sent is lost",
-			"the primary, site %s, does not answer: %s%s", s.From, from.Why, lastKnown(w.Link))
+			"the primary, site %s, does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
 	}
 	if !w.Link.Complete && (planned || !o.AcceptIncomplete) {
 		remedy := "wait until status says that the copy is complete"
@@ -151,6 +151,7 @@ func (p *Plan) untilCommit(w World, o Options) error {
 	}
 	if !planned {
 		s.Forced = true
+		p.warn("site %s: %s", s.From, lastKnown(w.Link))
 		p.commit()
 		return nil
 	}
@@ -183,9 +184,16 @@ func (p *Plan) untilCommit(w World, o Options) error {
 // lastKnown says in words what would be lost.
 func lastKnown(l Link) string {
 	if l.Since == "" {
-		return "; when it was last heard of is not known"
+		return "when it was last heard of is not known, nor what would be lost"
 	}
-	return fmt.Sprintf("; last heard of %s, when the standby was %d bytes behind", l.Since, l.LagBytes)
+	at := fmt.Sprintf("last heard of %s, when the standby was %d bytes", l.Since, l.LagBytes)
+	switch {
+	case l.LagBytes == 0:
+		return at + " and 0.0 s behind: what it took since then would be lost"
+	case l.Behind < 0:
+		return at + " behind, for how many seconds is not known: these, and what it took since then, would be lost"
+	}
+	return fmt.Sprintf("%s and %.1f s behind: these, and what it took since then, would be lost", at, l.Behind.Seconds())
 }
 
 // afterCommit are the steps that bring the new primary up and turn the link

@@ -182,3 +182,36 @@ func TestDivergence(t *testing.T) {
 		}
 	}
 }
+
+// TestLastKnown: without the primary failover says what would be lost, in bytes
+// and in seconds, when it refuses and before it goes on.
+func TestLastKnown(t *testing.T) {
+	for _, c := range []struct {
+		link switchover.Link
+		text string
+	}{
+		{switchover.Link{}, "when it was last heard of is not known, nor what would be lost"},
+		{switchover.Link{Since: "at 3"}, "last heard of at 3, when the standby was 0 bytes and 0.0 s behind: what it took since then would be lost"},
+		{
+			switchover.Link{Since: "at 3", LagBytes: 70, Behind: 1530 * time.Millisecond},
+			"last heard of at 3, when the standby was 70 bytes and 1.5 s behind: these, and what it took since then, would be lost",
+		},
+		{
+			switchover.Link{Since: "at 3", LagBytes: 70, Behind: -1},
+			"last heard of at 3, when the standby was 70 bytes behind, for how many seconds is not known: these, and what it took since then, would be lost",
+		},
+	} {
+		w := inSync()
+		w.Sites["a"] = switchover.Site{Name: "a", Why: "no route to host"}
+		w.Link = c.link
+		w.Link.Complete = true
+		_, err := switchover.Decide(w, pair.VerbFailover, "op", switchover.Options{})
+		if want := "site a, does not answer: no route to host; " + c.text; fault.ExitCode(err) != fault.CodeRefused || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("refused with %v, expected %q", err, want)
+		}
+		p, err := switchover.Decide(w, pair.VerbFailover, "op", switchover.Options{AcceptDataLoss: true})
+		if err != nil || !slices.Contains(p.Warnings, "site a: "+c.text) {
+			t.Errorf("%v; the plan warns %q, expected %q", err, p.Warnings, c.text)
+		}
+	}
+}

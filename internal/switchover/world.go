@@ -47,6 +47,9 @@ type Link struct {
 	Pending int64
 	// Since is when the primary was heard of last, in words; "" when unknown.
 	Since string
+	// Behind is how old the oldest write was then that the standby lacks still;
+	// negative when unknown.
+	Behind time.Duration
 }
 
 // Options of the verbs.

@@ -76,17 +76,24 @@ func ReadHash(c *conn.Conn, key string) (map[string]string, error) {
 type Seen struct {
 	Offset int64
 	At     time.Time
+	// UpTo is when the source last was seen to have nothing that is not
+	// applied; the zero time when that is not known.
+	UpTo time.Time
 }
 
 // Fields are the arguments after HSET key that write the checkpoint of a
 // stream.
 func Fields(id Identity, pos psync.Position, seen Seen) []string {
-	return []string{
+	fields := []string{
 		wire.CkptEpoch, strconv.FormatInt(id.Epoch, 10), wire.CkptSlots, id.Slots, wire.CkptReplID, pos.ReplID,
 		wire.CkptOffset, strconv.FormatInt(pos.Offset, 10), wire.CkptDB, strconv.Itoa(pos.DB),
 		wire.CkptState, wire.CkptStateStream, wire.CkptSourceOffset, strconv.FormatInt(seen.Offset, 10),
 		wire.CkptSourceTime, strconv.FormatInt(seen.At.UnixMilli(), 10),
 	}
+	if !seen.UpTo.IsZero() {
+		fields = append(fields, wire.CkptUpTo, strconv.FormatInt(seen.UpTo.UnixMilli(), 10))
+	}
+	return fields
 }
 
 // PendingField says how many keys the target lacks up to the offset, where

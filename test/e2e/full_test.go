@@ -144,7 +144,7 @@ func (d *disasters) cut(t *testing.T) (restore func()) {
 	return restore
 }
 
-var lastHeard = regexp.MustCompile(`last heard of at (\S+) \((\d+) s ago\), when the standby was (\d+) bytes behind`)
+var lastHeard = regexp.MustCompile(`last heard of at (\S+) \((\d+) s ago\), when the standby was (\d+) bytes and (\d+\.\d) s behind`)
 
 // force is the failover without the primary: refused first, and then done.
 // It returns when the primary was heard of last, as the refusal says.
