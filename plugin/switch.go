@@ -179,6 +179,9 @@ func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
 		if err != nil {
 			return err
 		}
+		for _, text := range r.Warnings {
+			fmt.Fprintln(s.ErrOut, "warning: "+escapeLines(text))
+		}
 		if r.Divergence != nil {
 			s.printDivergence(s.Out, r.Divergence)
 		}
@@ -201,7 +204,7 @@ func (s *switchOptions) report(r *execute.SwitchResult, err error) error {
 	}
 	if r.Cancelled {
 		remedy := "look at status; nothing was switched"
-		if len(r.Left) > 0 && r.Left[0].Op == switchover.OpVerify {
+		if len(r.Left) > 0 && r.Left[0].Op == switchover.OpVerify || fault.Has(err, fault.CodeRefused) {
 			remedy = fault.Remedy(err)
 		}
 		return fault.Wrap(fault.ExitCode(err), remedy,

@@ -40,7 +40,8 @@ type SwitchOptions struct {
 	Hook func(ctx context.Context, step switchover.Step, after bool, r *pair.Record) error
 }
 
-// SwitchResult is what a switch reached.
+// SwitchResult is what a switch reached. Of a dry run Phase, Epoch, Primary and
+// Standby are as they are: nothing was changed.
 type SwitchResult struct {
 	Pair     string            `json:"pair"`
 	Verb     pair.Verb         `json:"verb"`
@@ -128,8 +129,14 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 	if opts.DryRun {
 		dry := &dryHands{Hands: h}
 		ran, err := switchover.Run(ctx, dry, verb, opts.Operation.ID, opts.Switchover, func(*switchover.Plan) error { return nil })
-		result.fill(ran, s.Record)
+		ran.Record = nil // what it would be; nothing has changed
+		result.fill(ran, h.session.Record)
 		result.Verify, result.Divergence = h.compared, h.divergence
+		if err != nil && len(ran.Done) > 0 && len(ran.Left) == 0 {
+			// Every step would be done; that it would not be the end is no
+			// reason to print none of them.
+			result.Warnings, err = append(result.Warnings, err.Error()+"; then: "+fault.Remedy(err)), nil
+		}
 		return result, err
 	}
 	ctx, locks, err := Lock(ctx, s, opts.Operation)

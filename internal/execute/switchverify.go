@@ -72,10 +72,16 @@ func givesUp(ctx context.Context, ran *switchover.Result, err error) bool {
 	if len(ran.Left) > 0 && ran.Left[0].Op == switchover.OpVerify {
 		return true
 	}
-	if errors.Is(err, switchover.ErrNotReady) {
+	if errors.Is(err, switchover.ErrNotReady) || refused(ran, err) {
 		return true
 	}
 	return fault.ExitCode(err) == fault.CodeTimeout && len(s.Window) > 0
+}
+
+// refused tells a switch that a safety check stopped at a step: run again it
+// would get no further.
+func refused(ran *switchover.Result, err error) bool {
+	return len(ran.Left) > 0 && fault.Has(err, fault.CodeRefused)
 }
 
 // giveUpTime bounds the way back, also after an interruption.
@@ -88,11 +94,23 @@ func (h *switchHands) giveUp(ctx context.Context, ran *switchover.Result, err er
 	defer cancel()
 	back, cancelErr := switchover.Run(ctx, h, pair.VerbCancel, h.opts.Operation.ID, h.opts.Switchover, func(*switchover.Plan) error { return nil })
 	if cancelErr != nil {
-		return false, errors.Join(err, fmt.Errorf("taking it back: %w", cancelErr))
+		code := fault.CodePartial // whatever err says: the record holds a switch that has begun
+		if fault.ExitCode(cancelErr) == fault.CodeLocked {
+			code = fault.CodeLocked
+		}
+		return false, fault.Wrap(code, "look at status; resume goes on, cancel takes it back",
+			errors.Join(err, fmt.Errorf("taking it back: %w", cancelErr)))
 	}
 	ran.Record = back.Record
+	if refused(ran, err) && len(ran.Done) == 0 {
+		return true, fault.Wrap(fault.CodeRefused, fault.Remedy(err), err)
+	}
 	if fault.ExitCode(err) == fault.CodePartial { // nothing is left to go on with
-		err = fault.Wrap(fault.CodeError, "mend the cause and run it again; --verify=none does without the comparison", err)
+		remedy := "mend the cause and run it again; --verify=none does without the comparison"
+		if refused(ran, err) {
+			remedy = fault.Remedy(err)
+		}
+		err = fault.Wrap(fault.CodeError, remedy, err)
 	}
 	return true, err
 }

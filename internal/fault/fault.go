@@ -6,6 +6,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Exit codes of the plugin. Scripts depend on them: they are a format.
@@ -71,6 +72,24 @@ func ExitCode(err error) int {
 		return coded.ExitCode()
 	}
 	return CodeError
+}
+
+// Has reports whether an error in the tree of err has the code, also where an
+// outer one has another.
+func Has(err error, code int) bool {
+	if err == nil {
+		return false
+	}
+	if coded, ok := err.(interface{ ExitCode() int }); ok && coded.ExitCode() == code { //nolint:errorlint // walks the tree itself
+		return true
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // walks the tree itself
+	case interface{ Unwrap() error }:
+		return Has(wrapper.Unwrap(), code)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), func(inner error) bool { return Has(inner, code) })
+	}
+	return false
 }
 
 // Remedy finds the first remedy in the tree of an error.

@@ -13,6 +13,10 @@ import (
 func Decide(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 	r := w.Record
 	if last := unawaited(w, verb); last != nil {
+		if o.NoReverse {
+			return nil, fault.Refuse("leave --no-reverse out to wait for it, or pause the pair",
+				"site %s is fed already: only the wait for it was interrupted", r.Standby())
+		}
 		p := &Plan{Switch: *last, Phase: r.Phase}
 		// A full copy that is not done goes on under what was agreed to.
 		full := verb == pair.VerbRecover && len(last.Positions) == 0 && !w.Link.Complete
@@ -86,6 +90,11 @@ func begin(w World, verb pair.Verb, id string, o Options) (*Plan, error) {
 
 // goOn says what is left of a switch.
 func goOn(w World, s pair.Switch, o Options) (*Plan, error) {
+	if o.NoReverse && s.Verb == pair.VerbCancel {
+		return nil, fault.Refuse("leave --no-reverse out", "a cancel is under way: it starts the direction that there was before again")
+	}
+	// Who goes on may decide it still: feeding the old primary comes last.
+	s.NoReverse = s.NoReverse || o.NoReverse
 	p := &Plan{Switch: s, Phase: pair.PhaseFailingOver}
 	if s.Verb == pair.VerbFailback {
 		p.Phase = pair.PhaseFailingBack

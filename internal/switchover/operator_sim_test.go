@@ -40,6 +40,7 @@ type operator struct {
 	failAt  int // number of the call that goes wrong; 0: none
 	failure failure
 	onStep  func(step switchover.Step) // before it is done
+	refuse  map[switchover.Op]error
 	dead    bool
 	trace   []string
 }
@@ -162,6 +163,9 @@ func (o *operator) Do(_ context.Context, step switchover.Step, r *pair.Record) e
 	o.trace = append(o.trace, fmt.Sprintf("%s %s", step.Op, step.Site))
 	if o.onStep != nil {
 		o.onStep(step)
+	}
+	if err := o.refuse[step.Op]; err != nil {
+		return err
 	}
 	return o.call(func(bool) error { return o.do(step, r) })
 }

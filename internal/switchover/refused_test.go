@@ -12,9 +12,10 @@ import (
 // TestRefusedInTheMiddle: a step that is refused after others were done must
 // not end with the code that says that nothing was.
 func TestRefusedInTheMiddle(t *testing.T) {
+	var refused map[switchover.Op]error
 	run := func(s *sim, verb pair.Verb, o switchover.Options, spoil func(step switchover.Step)) error {
 		op := s.operator(string(verb))
-		op.onStep = spoil
+		op.onStep, op.refuse = spoil, refused
 		_, err := switchover.Run(t.Context(), op, verb, op.id, o, yes)
 		return err
 	}
@@ -40,6 +41,19 @@ func TestRefusedInTheMiddle(t *testing.T) {
 			}
 		})
 	}
+	// Before the commit the record says that a switch is under way.
+	t.Run("first step", func(t *testing.T) {
+		s := newSim()
+		refused = map[switchover.Op]error{switchover.OpClose: fault.Refuse("wait", "the fence is at 9")}
+		want(t, run(s, pair.VerbFailover, switchover.Options{}, nil), fault.CodePartial)
+		refused = nil
+		if r := s.sites["a"].record; r.Phase != pair.PhaseFailingOver || r.Switching() == nil {
+			t.Errorf("the record is in phase %s", r.Phase)
+		}
+		if err := run(s, pair.VerbCancel, switchover.Options{}, nil); err != nil {
+			t.Errorf("cancel: %v", err)
+		}
+	})
 	t.Run("recover", func(t *testing.T) {
 		s := newSim()
 		s.sites["a"].up, s.sites["a"].redis = false, false

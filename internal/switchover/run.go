@@ -114,7 +114,7 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 			return fault.Refuse("mend the cause and run it again", "%w; nothing was done", err)
 		}
 		if err != nil {
-			return u.inTheMiddle(step, err, len(result.Done))
+			return u.inTheMiddle(step, err)
 		}
 		result.Done = append(result.Done, step)
 		if step.Op == OpProtect && !u.mayFeed() {
@@ -126,30 +126,20 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 	return u.end(ctx, verb)
 }
 
-// inTheMiddle marks an error after which the verb has to be run again; done is
-// how many steps of this run had ended.
-func (u *run) inTheMiddle(step Step, err error, done int) error {
+// inTheMiddle marks an error after which the verb has to be run again.
+func (u *run) inTheMiddle(step Step, err error) error {
 	wrapped := fmt.Errorf("%s: %w", step, err)
 	remedy := "mend the cause and run the same command, or resume, to go on; cancel takes it back while that is possible"
 	switch code := fault.ExitCode(err); {
 	case errors.Is(err, ErrMoved):
 		return wrapped
-	case code == fault.CodeRefused && u.changed(err, done):
+	case u.saved && (code == fault.CodeRefused || code == fault.CodeNotFound):
+		// The record says that a switch has begun: not "nothing was done".
 		remedy = cmp.Or(fault.Remedy(err), remedy)
 	case code != fault.CodeError:
 		return wrapped
 	}
 	return fault.Wrap(fault.CodePartial, remedy, wrapped)
-}
-
-// changed: a refusal does not mean any more that nothing was done. What a hook
-// refused before the commit is taken back.
-func (u *run) changed(err error, done int) bool {
-	s := u.record.Body.Switch
-	if s.Verb == pair.VerbRecover { // of the epoch that the record has anyway
-		return done > 0
-	}
-	return u.record.Epoch >= s.Epoch || done > 0 && !errors.Is(err, ErrNotReady)
 }
 
 func (u *run) step(ctx context.Context, step Step) error {

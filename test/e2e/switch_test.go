@@ -117,7 +117,7 @@ func circle(t *testing.T, s *scene) {
 	book := s.plugin(t, 0, s.pair.Later("runbook")...).Stdout
 	s.inBook(t, book, "failover")
 	dry := s.switches(t, 0, "failover", "--dry-run")
-	if len(dry.Steps) < 10 || dry.Epoch <= s.epoch(t) {
+	if len(dry.Steps) < 10 || dry.Epoch != s.epoch(t) || dry.Primary != s.pair.Source.Instance {
 		t.Errorf("the dry run has the steps %s", dry.names())
 	}
 	over := s.switches(t, 0, "failover", "--yes", "--max-lag", "1m", "--hook", hooks)
