@@ -51,7 +51,7 @@ func NewFailoverCommand(o *Options) *cobra.Command {
   kubectl redis-sync failover dr1 --context site-b -n redis --accept-data-loss`)
 	s.addPlanned(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&s.switchover.AcceptDataLoss, "accept-data-loss", false, "go on while the primary does not answer: what it had not sent is lost")
+	flags.BoolVar(&s.switchover.AcceptDataLoss, "accept-data-loss", false, "go on while the primary does not answer, or you lack rights there: what it had not sent is lost")
 	flags.BoolVar(&s.switchover.AcceptIncomplete, "accept-incomplete-copy", false, "with --accept-data-loss: promote a standby whose full copy has not ended, or that lacks values which only the primary has")
 	flags.BoolVar(&s.switchover.NoReverse, "no-reverse", false, "leave it to recover to feed the old primary")
 	return cmd

@@ -3,12 +3,14 @@ package plugin
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
@@ -169,4 +171,77 @@ func TestFailoverWithoutTheNamespace(t *testing.T) {
 	run(t, at...).want(t, fault.CodeRefused, "namespace redis does not exist", "--accept-data-loss")
 	run(t, append(at, "--accept-data-loss", "--yes")...).want(t, 0, "primary redis-b", "phase FailedOver")
 	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeError, "namespace redis does not exist", "took over at epoch 2 without it")
+}
+
+// fenced is the epoch of the fence of site b.
+func (s *scene) fenced(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprint(s.target.Pods[1].Do(t, "GET", wire.FenceKey("dr1")))
+}
+
+// TestFailoverFromADyingNamespace: somebody deletes the primary's namespace, and
+// it is not gone yet. Nothing can be created there any more, not even a lock, so
+// it counts as lost, and nothing is done there.
+func TestFailoverFromADyingNamespace(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	s.copied(t)
+	s.a.Edit(t, "/api/v1/namespaces/redis", func(u *unstructured.Unstructured) { u.SetDeletionTimestamp(&metav1.Time{Time: time.Now()}) })
+	for _, verb := range []string{"get", "update", "create"} {
+		s.a.Deny(verb, "leases")
+	}
+	before := s.a.Object(recordPath)
+	at := []string{"failover", "dr1", "--context", "site-b"}
+	run(t, at...).want(t, fault.CodeRefused, "namespace redis is being deleted", "would be lost", "--accept-data-loss")
+	run(t, append(at, "--accept-data-loss", "--yes")...).want(t, 0, "namespace redis is being deleted; ", "would be lost", "primary redis-b", "phase FailedOver")
+	if fence := s.fenced(t); fence != "2" {
+		t.Errorf("the fence is at %s", fence)
+	}
+	if after := s.a.Object(recordPath); !reflect.DeepEqual(before, after) {
+		t.Errorf("the record of the dying namespace was changed: %v", after)
+	}
+	run(t, "status", "dr1", "--context", "site-b").want(t, fault.CodeError, "namespace redis is being deleted", "took over at epoch 2 without it")
+}
+
+// TestFailoverWithoutRights: the user may do nothing at the primary any more, or
+// too little. Only who accepts the loss goes on, and is told what was not asked;
+// the fence of the new primary is raised as ever.
+func TestFailoverWithoutRights(t *testing.T) {
+	for name, deny := range map[string][2]string{
+		"nothing":  {"get", "configmaps"},
+		"no lock":  {"create", "leases"},
+		"no ports": {"create", "pods/portforward"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.control(t)
+			run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+			s.copied(t)
+			s.a.Deny(deny[0], deny[1])
+			if name == "no ports" {
+				s.a.Deny("get", deny[1])
+			}
+			at := []string{"failover", "dr1", "--context", "site-b"}
+			run(t, append(at, "--yes")...).want(t, fault.CodeAuth, "site redis-a", deny[1])
+			if fence := s.fenced(t); fence != "1" {
+				t.Errorf("refused, and yet the fence is at %s", fence)
+			}
+			run(t, append(at, "--accept-data-loss", "--yes")...).want(t, 0,
+				"site redis-a does not answer: it was not asked: ", deny[1], "would be lost", "primary redis-b", "phase FailedOver, epoch 2")
+			if fence := s.fenced(t); fence != "2" {
+				t.Errorf("the fence is at %s", fence)
+			}
+		})
+	}
+	// At the standby nothing is forgiven.
+	t.Run("at the standby", func(t *testing.T) {
+		s := newScene(t)
+		s.control(t)
+		run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+		s.copied(t)
+		s.b.Deny("create", "leases")
+		run(t, "failover", "dr1", "--context", "site-b", "--accept-data-loss", "--yes").want(t, fault.CodeAuth, "site redis-b", "leases")
+		s.asBefore(t)
+	})
 }

@@ -66,7 +66,7 @@ func NewCancelCommand(o *Options) *cobra.Command {
 func NewResumeCommand(o *Options) *cobra.Command {
 	cmd, s := switchCommand(o, pair.VerbResume, "Go on with a switch that was interrupted", resumeLong, plannedCodes,
 		`  kubectl redis-sync resume dr1 --context site-a -n redis`)
-	cmd.Flags().BoolVar(&s.switchover.AcceptDataLoss, "accept-data-loss", false, "go on while the old primary does not answer: what it had not sent is lost")
+	cmd.Flags().BoolVar(&s.switchover.AcceptDataLoss, "accept-data-loss", false, "go on while the old primary does not answer, or you lack rights there: what it had not sent is lost")
 	cmd.Flags().BoolVar(&s.switchover.AcceptIncomplete, "accept-incomplete-copy", false, "with --accept-data-loss: promote a standby whose full copy has not ended, or that lacks values which only the primary has")
 	cmd.Flags().BoolVar(&s.switchover.NoReverse, "no-reverse", false, "leave it to recover to feed the old primary, also where the switch was begun without that flag")
 	s.addVerify(cmd)

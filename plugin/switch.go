@@ -90,6 +90,7 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	request.WithoutPrimary = s.switchover.AcceptDataLoss
 	var opened []*execute.Session
 	defer func() {
 		for _, session := range opened {

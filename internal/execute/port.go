@@ -23,7 +23,7 @@ type ClusterReader interface {
 	Server() string
 	Namespace() string
 	ClusterID(ctx context.Context, namespace string) (kube.ClusterID, error)
-	NamespaceExists(ctx context.Context, name string) (bool, error)
+	NamespaceGone(ctx context.Context, name string) (string, error)
 	Get(ctx context.Context, ref kube.Ref) (*unstructured.Unstructured, error)
 	ListOwned(ctx context.Context, namespace, pair string, of ...schema.GroupVersionKind) ([]unstructured.Unstructured, error)
 	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)

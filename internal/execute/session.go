@@ -36,6 +36,9 @@ type Request struct {
 	SiteKubeconfigs map[string]string
 	// NamespaceGiven tells that the user named the namespace of the record.
 	NamespaceGiven bool
+	// WithoutPrimary: what the primary has not sent may be lost, so a primary
+	// whose API server lets the user do too little is one that does not answer.
+	WithoutPrimary bool
 	// Silent are the sites, by name, whose API server gave no answer a moment
 	// ago: they count as silent without being asked again.
 	Silent map[string]error
@@ -208,7 +211,7 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 			party.Err = err
 			return party, nil
 		}
-		return nil, s.explainAccess(ctx, party, req.Verb, err)
+		return s.withoutRights(party, req, s.explainAccess(ctx, party, req.Verb, err))
 	}
 	party.ID = pair.ClusterIdentity{UID: id.UID, CAHash: id.CAHash}
 	for _, other := range s.Parties {
@@ -216,21 +219,55 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 			return party, nil // one copy of the record serves both
 		}
 	}
-	record, err := s.Records.Add(ctx, site.Name, client, party.Site.Namespace)
-	if err != nil {
-		return nil, err
-	}
-	if record == nil && s.Record != nil && req.Definition == nil && req.Verb != pair.VerbDelete {
-		// The record cannot be written there, which must not stop a failover.
-		if exists, err := client.NamespaceExists(ctx, party.Site.Namespace); err != nil || !exists {
-			s.Records.forget(site.Name)
+	if s.Record != nil && req.Definition == nil && req.Verb != pair.VerbDelete {
+		// The record cannot be kept there, which must not stop a failover.
+		if gone, err := client.NamespaceGone(ctx, party.Site.Namespace); err != nil || gone != "" {
 			party.Err = fault.Wrap(fault.CodeError, "create it, if the instance is to come back; delete forgets the pair",
-				cmp.Or(err, fmt.Errorf("site %s (context %q): namespace %s does not exist", site.Name, client.Context(), party.Site.Namespace)))
+				cmp.Or(err, fmt.Errorf("site %s (context %q): %s", site.Name, client.Context(), gone)))
 			return party, nil
 		}
 	}
-	s.Record, err = pair.Newer(s.Record, record)
-	return party, err
+	record, err := s.Records.Add(ctx, site.Name, client, party.Site.Namespace)
+	if err != nil {
+		return s.withoutRights(party, req, err)
+	}
+	if s.Record, err = pair.Newer(s.Record, record); err != nil {
+		return nil, err
+	}
+	if s.givesUp(party, req) {
+		side := manifests.SideStandby
+		if party.Site.Name == s.PrimaryName() {
+			side = manifests.SidePrimary
+		}
+		if err := checkParty(ctx, party, req.Verb, side); err != nil {
+			return s.withoutRights(party, req, err)
+		}
+	}
+	return party, nil
+}
+
+// givesUp tells the site that a failover goes on without if it has to.
+func (s *Session) givesUp(party *Party, req Request) bool {
+	if !req.WithoutPrimary || s.Record == nil {
+		return false
+	}
+	from := s.Record.Primary
+	if under := s.Record.Switching(); under != nil {
+		from = under.From
+	}
+	return party.Site.Name == from
+}
+
+// withoutRights takes a site that the user has too few rights at for one that
+// does not answer, where the verb may do without it; nothing is done there
+// then, not even where a part of it would be allowed.
+func (s *Session) withoutRights(party *Party, req Request, err error) (*Party, error) {
+	if fault.ExitCode(err) != fault.CodeAuth || !s.givesUp(party, req) {
+		return nil, err
+	}
+	s.Records.forget(party.Site.Name)
+	party.Err = fmt.Errorf("it was not asked: %w", err)
+	return party, nil
 }
 
 // explainAccess turns the first thing that a user may not do into all of them.

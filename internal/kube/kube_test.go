@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
@@ -50,6 +51,16 @@ func TestErrorsTellKindAndPlace(t *testing.T) {
 	}
 	if ok, err := c.NamespaceExists(ctx, "nope"); ok || err != nil {
 		t.Errorf("namespace: got %v %v", ok, err)
+	}
+	s.AddNamespace(t, "going")
+	for _, want := range []string{"", "namespace going is being deleted"} {
+		if gone, err := c.NamespaceGone(ctx, "going"); gone != want || err != nil {
+			t.Errorf("namespace: got %q %v", gone, err)
+		}
+		s.Edit(t, "/api/v1/namespaces/going", func(u *unstructured.Unstructured) { u.SetDeletionTimestamp(&metav1.Time{Time: time.Now()}) })
+	}
+	if gone, err := c.NamespaceGone(ctx, "nope"); gone != "namespace nope does not exist" || err != nil {
+		t.Errorf("namespace: got %q %v", gone, err)
 	}
 }
 

@@ -166,6 +166,24 @@ func (c *Client) NamespaceExists(ctx context.Context, name string) (bool, error)
 	}
 }
 
+// NamespaceGone says why nothing can be kept in a namespace any more: it does
+// not exist, or is being deleted, which ends with everything in it. It is ""
+// where the namespace is there, or the user may not read it.
+func (c *Client) NamespaceGone(ctx context.Context, name string) (string, error) {
+	ns, err := c.core.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case IsForbidden(err):
+		return "", nil
+	case IsNotFound(err):
+		return "namespace " + name + " does not exist", nil
+	case err != nil:
+		return "", c.wrap(err, "read namespace %s", name)
+	case ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating:
+		return "namespace " + name + " is being deleted", nil
+	}
+	return "", nil
+}
+
 func inNamespace(namespace string) string {
 	if namespace == "" {
 		return "all namespaces"

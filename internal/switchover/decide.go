@@ -160,7 +160,7 @@ func (p *Plan) untilCommit(w World, o Options) error {
 	}
 	if !planned {
 		s.Forced = true
-		p.warn("site %s: %s", s.From, lastKnown(w.Link))
+		p.warn("site %s does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
 		p.commit()
 		return nil
 	}

@@ -210,7 +210,7 @@ func TestLastKnown(t *testing.T) {
 			t.Errorf("refused with %v, expected %q", err, want)
 		}
 		p, err := switchover.Decide(w, pair.VerbFailover, "op", switchover.Options{AcceptDataLoss: true})
-		if err != nil || !slices.Contains(p.Warnings, "site a: "+c.text) {
+		if err != nil || !slices.Contains(p.Warnings, "site a does not answer: no route to host; "+c.text) {
 			t.Errorf("%v; the plan warns %q, expected %q", err, p.Warnings, c.text)
 		}
 	}
