@@ -85,4 +85,5 @@ func (s *switchOptions) completeVerify(cmd *cobra.Command) {
 
 func (s *switchOptions) addHooks(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.hooks, "hook", "", fmt.Sprintf("directory with executables that are run at %s", hookPoints))
+	cmd.Flags().DurationVar(&s.hookLimit, "hook-timeout", hookTimeout, "how long each of them may run; then it is stopped, with everything that it started, and has failed")
 }

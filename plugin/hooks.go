@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
@@ -63,10 +64,18 @@ func hookOf(step switchover.Step, after bool) string {
 	return ""
 }
 
+// hookTimeout is how long a hook may run where nobody says otherwise. In
+// before-commit and after-open nobody can write meanwhile.
+const hookTimeout = time.Minute
+
+// hookGrace is how long a hook that was asked to end may take to do so, and how
+// long what it leaves behind may hold its output.
+const hookGrace = 5 * time.Second
+
 // hooksIn runs the executables of a directory at their points. One that fails
 // before the commit stops the switch there, and it is taken back; one that
-// fails later is reported.
-func hooksIn(dir, pairName string, op execute.Operation, out io.Writer) (func(context.Context, switchover.Step, bool, *pair.Record) error, error) {
+// fails later is reported. So is one that takes longer than the limit.
+func hooksIn(dir string, limit time.Duration, pairName string, op execute.Operation, out io.Writer) (func(context.Context, switchover.Step, bool, *pair.Record) error, error) {
 	if dir == "" {
 		return nil, nil //nolint:nilnil // no hooks
 	}
@@ -86,6 +95,8 @@ func hooksIn(dir, pairName string, op execute.Operation, out io.Writer) (func(co
 			return nil
 		}
 		s := r.Body.Switch
+		ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %s (--hook-timeout)", limit))
+		defer cancel()
 		cmd := exec.CommandContext(ctx, path)
 		cmd.Env = append(os.Environ(),
 			"REDIS_SYNC_HOOK="+point, "REDIS_SYNC_PAIR="+pairName, "REDIS_SYNC_VERB="+string(op.Verb), "REDIS_SYNC_OPERATION="+op.ID,
@@ -93,10 +104,30 @@ func hooksIn(dir, pairName string, op execute.Operation, out io.Writer) (func(co
 			"REDIS_SYNC_FORCED="+strconv.FormatBool(s.Forced),
 		)
 		cmd.Stdout, cmd.Stderr = out, out // the result has standard output for itself
-		if err := cmd.Run(); err != nil {
-			// Its exit status is not ours, so the error is not wrapped.
-			return errors.New("hook " + point + ": " + err.Error())
+		if err := runHook(ctx, cmd); err != nil {
+			return fmt.Errorf("hook %s: %w", point, err)
 		}
 		return nil
 	}, nil
+}
+
+// runHook runs it with everything that it starts, which ends with it when ctx
+// does.
+func runHook(ctx context.Context, cmd *exec.Cmd) error {
+	inGroup(cmd)
+	cmd.Cancel = func() error { return endGroup(cmd) }
+	cmd.WaitDelay = hookGrace
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case cmd.Process == nil: // it did not start
+	case ctx.Err() != nil:
+		killGroup(cmd)
+		return fmt.Errorf("stopped: %w", context.Cause(ctx))
+	case errors.Is(err, exec.ErrWaitDelay):
+		killGroup(cmd)
+		return errors.New("it ended, and left a process behind that kept its output open: that one was stopped")
+	}
+	return errors.New(err.Error()) // its exit status is not ours
 }

@@ -1,12 +1,18 @@
 package plugin
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
+	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
@@ -65,4 +71,72 @@ func TestHooks(t *testing.T) {
 	if string(text) != want.String() {
 		t.Errorf("the hooks saw\n%sexpected\n%s", text, want.String())
 	}
+}
+
+// TestHookTimeout: a hook that hangs, or is interrupted, ends with everything
+// that it started, and the switch is taken back.
+func TestHookTimeout(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	s.copied(t)
+	pids := filepath.Join(t.TempDir(), "pids")
+	// The shell and a child of its own, both of which would stay for long.
+	hang := "sleep 1000 & echo $! >>" + pids + "; echo $$ >>" + pids + "; wait"
+	begun := func() []string {
+		text, err := os.ReadFile(pids)
+		if err != nil || strings.Count(string(text), "\n") < 2 {
+			return nil
+		}
+		return strings.Fields(string(text))
+	}
+	ended := func() {
+		t.Helper()
+		for _, text := range begun() {
+			pid, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testredis.Eventually(t, time.Minute, "the end of process "+text, func() bool { return gone(pid) })
+		}
+		if err := os.Remove(pids); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := func(dir string, more ...string) []string {
+		return append([]string{"failover", "dr1", "--context", "site-b", "--no-reverse", "--verify=none", "--yes", "--hook", dir}, more...)
+	}
+	point := func(name string) string { return hookDir(t, map[string]string{name: hang}) }
+	run(t, args(point("before-close"), "--hook-timeout=0s")...).want(t, fault.CodeError, "--hook-timeout 0s: expected a time above 0")
+
+	run(t, args(point("before-commit"), "--hook-timeout=2s")...).
+		want(t, fault.CodeError, "hook before-commit: stopped: not done within 2s (--hook-timeout); taken back: site redis-a is the primary, as before")
+	ended()
+	s.asBefore(t)
+
+	for name, text := range map[string]string{
+		"before-close":  "hook before-close: stopped: interrupted; nothing was done",
+		"before-commit": "hook before-commit: stopped: interrupted; taken back: site redis-a is the primary, as before",
+	} {
+		over := begin(t, &notes{}, args(point(name))...)
+		testredis.Eventually(t, time.Minute, name, func() bool { return begun() != nil })
+		interrupt(t)
+		(<-over).want(t, fault.CodeInterrupted, text)
+		ended()
+		s.asBefore(t)
+	}
+
+	left := hookDir(t, map[string]string{"before-close": "sleep 1000 & echo $! >>" + pids + "; echo $! >>" + pids})
+	run(t, args(left)...).want(t, fault.CodeRefused, "left a process behind that kept its output open", "nothing was done")
+	ended()
+	s.asBefore(t)
+}
+
+// gone tells that a process is there no more, or waits to be asked how it ended.
+func gone(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	return strings.Contains(string(text), ") Z ")
 }

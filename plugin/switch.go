@@ -31,6 +31,7 @@ type switchOptions struct {
 	verify     string
 	rescueFile string
 	hooks      string
+	hookLimit  time.Duration
 }
 
 // switchCommand makes one of these verbs.
@@ -77,6 +78,9 @@ func (s *switchOptions) validate() error {
 	case verifyNone, "": // "" of verbs that have no such flag
 	default:
 		return fmt.Errorf("--verify %q: expected full, sample or none", s.verify)
+	}
+	if s.hooks != "" && s.hookLimit <= 0 {
+		return fmt.Errorf("--hook-timeout %s: expected a time above 0", s.hookLimit)
 	}
 	s.switchover.Rescue = s.rescueFile != ""
 	return nil
@@ -125,7 +129,7 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	hook, err := hooksIn(s.hooks, name, operation, s.ErrOut)
+	hook, err := hooksIn(s.hooks, s.hookLimit, name, operation, s.ErrOut)
 	if err != nil {
 		return err
 	}

@@ -109,9 +109,16 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 				fmt.Errorf("stopped before the step %q: %w", step, context.Cause(ctx)))
 		}
 		err := u.step(ctx, step)
+		if errors.Is(err, ErrNotReady) && ctx.Err() != nil {
+			err = interrupted(ctx, err)
+		}
 		if errors.Is(err, ErrNotReady) && !u.saved && old.Switching() == nil {
 			result.Record = old
-			return fault.Refuse("mend the cause and run it again", "%w; nothing was done", err)
+			code := fault.CodeRefused
+			if ctx.Err() != nil {
+				code = fault.ExitCode(err)
+			}
+			return fault.New(code, "mend the cause and run it again", "%w; nothing was done", err)
 		}
 		if err != nil {
 			return u.inTheMiddle(step, err)
@@ -124,6 +131,16 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 	}
 	result.Left = nil
 	return u.end(ctx, verb)
+}
+
+// interrupted gives the error of what ctx cut short the code that says so: that
+// of the cause, or the one of an interruption.
+func interrupted(ctx context.Context, err error) error {
+	code := fault.ExitCode(context.Cause(ctx))
+	if code == fault.CodeError {
+		code = fault.CodeInterrupted
+	}
+	return fault.Wrap(code, "run the same command, or resume, to go on", err)
 }
 
 // inTheMiddle marks an error after which the verb has to be run again.

@@ -1,0 +1,13 @@
+//go:build !unix
+
+package plugin
+
+import "os/exec"
+
+// inGroup does nothing: there are no process groups to end here.
+func inGroup(*exec.Cmd) {}
+
+// endGroup ends a started command, and nothing that it has started.
+func endGroup(cmd *exec.Cmd) error { return cmd.Process.Kill() }
+
+func killGroup(*exec.Cmd) {}
