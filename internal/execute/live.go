@@ -84,8 +84,12 @@ func (c *Credentials) readTLS(ctx context.Context, party *Party, inst *topology.
 }
 
 func (liveFinder) Preflight(ctx context.Context, source, target *Found, q PreflightQuestion) (*PreflightAnswer, error) {
+	from, to := preflightSide(source), preflightSide(target)
+	// An earlier pair of that name may have left its fence in the source; later
+	// the source is a target itself.
+	from.Reads, to.Reads = []string{wire.FenceKey(source.Pair)}, []string{wire.FenceKey(target.Pair)}
 	result, err := preflight.Run(ctx, preflight.Input{
-		Source: preflightSide(source), Target: preflightSide(target),
+		Source: from, Target: to,
 		Endpoints: preflightEndpoints(source, q.Endpoints), StaleKeys: chosenPolicy(q.StaleKeys), Established: q.Established,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // checkInstances carries over what discovery found on both sides.
@@ -92,6 +93,10 @@ func checkPermissions(in Input, source, target Facts) []topology.Finding {
 			if len(n.Denied) > 0 {
 				f.add(topology.SeverityError, f.pod(n.Pod), fmt.Sprintf("ACL SETUSER %s +%s, on every data pod", n.User, strings.Join(n.Denied, " +")),
 					"the user %q may not run %s", n.User, strings.Join(n.Denied, ", "))
+			}
+			if len(n.Unread) > 0 {
+				f.add(topology.SeverityError, f.pod(n.Pod), fmt.Sprintf("ACL SETUSER %s +get ~%s*, on every data pod", n.User, wire.KeyPrefix),
+					"the user %q may not GET %s, by which the verbs tell who may write", n.User, strings.Join(n.Unread, ", "))
 			}
 			if n.ConfigRefused != "" {
 				f.add(topology.SeverityInfo, f.pod(n.Pod), "", "sizes and limits are not checked: %s", n.ConfigRefused)

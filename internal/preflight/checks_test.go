@@ -83,6 +83,12 @@ func TestChecks(t *testing.T) {
 			func(_ *Input, s, _ *Facts) { s.Nodes[0].User, s.Nodes[0].Denied = "app", []string{"psync", "role"} },
 			"error", "redis-a", `the user "app" may not run psync, role`, "ACL SETUSER app +psync +role",
 		},
+		"our key may not be read": {
+			func(_ *Input, s, _ *Facts) {
+				s.Nodes[0].User, s.Nodes[0].Unread = "app", []string{"redis-sync:{dr}:epoch"}
+			},
+			"error", "redis-a", `the user "app" may not GET redis-sync:{dr}:epoch`, "ACL SETUSER app +get ~redis-sync:*",
+		},
 		"configuration hidden": {
 			func(_ *Input, s, _ *Facts) { s.Nodes[0].ConfigRefused = "renamed" },
 			"info", "redis-a", "not checked: renamed", "",

@@ -48,6 +48,7 @@ type NodeFacts struct {
 	Output         outputLimit
 	Writers        []string // pairs whose replicators are connected (target only)
 	Denied         []string // commands that the user may not run
+	Unread         []string // keys of ours that it may not read
 	User           string
 }
 
@@ -83,7 +84,7 @@ func gather(ctx context.Context, side Side, as part) (Facts, error) {
 			if err != nil {
 				return err
 			}
-			return nodes[n].ask(gctx, client, as)
+			return nodes[n].ask(gctx, client, as, side.Reads)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -107,7 +108,7 @@ func gather(ctx context.Context, side Side, as part) (Facts, error) {
 	return facts, nil
 }
 
-func (n *NodeFacts) ask(ctx context.Context, client *redisx.Client, as part) error {
+func (n *NodeFacts) ask(ctx context.Context, client *redisx.Client, as part, reads []string) error {
 	first, err := client.Info(ctx, "replication")
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (n *NodeFacts) ask(ctx context.Context, client *redisx.Client, as part) err
 	if err := n.askConfig(ctx, client); err != nil {
 		return err
 	}
-	if err := n.askPermissions(ctx, client, as); err != nil {
+	if err := n.askPermissions(ctx, client, as, reads); err != nil {
 		return err
 	}
 	select {
@@ -216,7 +217,7 @@ var (
 )
 
 // askPermissions asks the ACL, without running anything (7.0 and later).
-func (n *NodeFacts) askPermissions(ctx context.Context, client *redisx.Client, as part) error {
+func (n *NodeFacts) askPermissions(ctx context.Context, client *redisx.Client, as part, reads []string) error {
 	user, err := client.WhoAmI(ctx)
 	if redisx.IsPermission(err) {
 		return nil
@@ -246,6 +247,15 @@ func (n *NodeFacts) askPermissions(ctx context.Context, client *redisx.Client, a
 		}
 		if !allowed {
 			n.Denied = append(n.Denied, strings.ToLower(command[0]))
+		}
+	}
+	for _, key := range reads {
+		allowed, known, err := client.MayRun(ctx, user, "GET", key)
+		if err != nil {
+			return err
+		}
+		if known && !allowed {
+			n.Unread = append(n.Unread, key)
 		}
 	}
 	return nil

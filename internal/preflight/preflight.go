@@ -18,6 +18,8 @@ type Side struct {
 	Site        string
 	Instance    topology.Instance
 	Credentials discovery.Credentials
+	// Reads are keys of ours that the verbs read there as this user.
+	Reads []string
 }
 
 // part of a side in the copy.

@@ -110,6 +110,24 @@ func TestRun(t *testing.T) {
 			node.Do(t, "ACL", "SETUSER", "default", "+psync")
 		}
 	})
+	t.Run("a user without our keys", func(t *testing.T) {
+		for _, node := range cluster.Nodes {
+			node.Do(t, "ACL", "SETUSER", "default", "resetkeys", "~app:*")
+		}
+		limited := in
+		limited.Source.Reads = []string{wire.FenceKey("dr")}
+		errs := topology.Errors(run(t, limited).Findings)
+		if len(errs) != 3 || !strings.Contains(errs[0].Message, `the user "default" may not GET redis-sync:{dr}:epoch`) || errs[0].Site != "redis-a" ||
+			errs[0].Remedy != "ACL SETUSER default +get ~redis-sync:*, on every data pod" {
+			t.Errorf("got %+v", errs)
+		}
+		for _, node := range cluster.Nodes {
+			node.Do(t, "ACL", "SETUSER", "default", "~*")
+		}
+		if errs := topology.Errors(run(t, limited).Findings); len(errs) != 0 {
+			t.Errorf("with all keys: %+v", errs)
+		}
+	})
 	t.Run("the source itself", func(t *testing.T) {
 		wantError(t, run(t, preflight.Input{Pair: "dr", Source: in.Source, Target: side(t, a, "redis-a")}), "is the source itself")
 	})
