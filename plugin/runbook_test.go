@@ -1,12 +1,17 @@
 package plugin
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 )
 
@@ -61,12 +66,24 @@ func TestRunbook(t *testing.T) {
 	}
 	contained(run(t, "failover", "dr1", "--context", "site-b", "--dry-run").want(t, 0))
 
-	// Every line that is no comment is a command, which the parser takes.
+	// Every line that is no comment is a command, which the parser takes. Both
+	// forms have the same ones.
+	var printed []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "kubectl redis-sync ") {
-			t.Errorf("neither comment nor command: %q", line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
 		}
+		printed = append(printed, line)
+		if err := parses(line); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		if !strings.Contains(markdown, "\n"+line+"\n") {
+			t.Errorf("the Markdown lacks %q", line)
+		}
+	}
+	if len(printed) < 14 {
+		t.Errorf("%d commands:\n%s", len(printed), strings.Join(printed, "\n"))
 	}
 
 	// With one site away it says so, and is the same otherwise; names of
@@ -79,5 +96,56 @@ func TestRunbook(t *testing.T) {
 			t.Errorf("it lacks %q:\n%s", want, r)
 		}
 	}
+	for line := range strings.Lines(r) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "kubectl ") {
+			if err := parses(line); err != nil {
+				t.Errorf("%q: %v", line, err)
+			}
+		}
+	}
 	contained(run(t, append([]string{"failover", "dr1", "--context", "site-b", "--dry-run", "--accept-data-loss"}, away...)...).want(t, 0))
+}
+
+// parses gives an error unless the command line is one of this program: the
+// verb exists, and takes these flags and arguments.
+func parses(line string) error {
+	words, ok := strings.CutPrefix(line, "kubectl redis-sync ")
+	if !ok {
+		return errors.New("neither comment nor command")
+	}
+	root := NewRootCommand(NewOptions(genericiooptions.NewTestIOStreamsDiscard()))
+	// What it would do is left out; what is checked before is not.
+	for _, cmd := range root.Commands() {
+		cmd.RunE = func(*cobra.Command, []string) error { return nil }
+	}
+	root.SetArgs(strings.Fields(words))
+	cmd, err := root.ExecuteC()
+	switch {
+	case err != nil:
+		return err
+	case cmd == root:
+		return errors.New("it names no verb")
+	case cmd.Name() == "wait":
+		_, err = execute.ParseCondition(cmd.Flag("for").Value.String())
+	}
+	return err
+}
+
+// TestParses: the check of the printed commands finds what is wrong with one.
+func TestParses(t *testing.T) {
+	for line, good := range map[string]bool{
+		"kubectl redis-sync failover dr1 --context a -n b --dry-run":       true,
+		"kubectl redis-sync wait dr1 --context a -n b --for=in-sync":       true,
+		"kubectl redis-sync wait dr1 --context a -n b --for=sync":          false,
+		"kubectl redis-sync failover dr1 --context a -n b --no-such":       false,
+		"kubectl redis-sync failover dr1 again --context a":                false,
+		"kubectl redis-sync fail dr1":                                      false,
+		"kubectl redis-sync --context a":                                   false,
+		"kubectl get pods":                                                 false,
+		"kubectl redis-sync failback dr1 --accept-data-loss --context a b": false,
+	} {
+		if err := parses(line); (err == nil) != good {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
 }
