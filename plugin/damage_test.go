@@ -180,7 +180,10 @@ func anotherInstance(t *testing.T, s *scene, status func() result, mended func()
 	anew(s.a, "redis-a-follower")
 	mended()
 	anew(s.b, "rfr-redis-b")
-	status().want(t, 0, "error    site redis-b: RedisFailover redis/redis-b was made anew since the last apply: StatefulSet rfr-redis-b is another one", "delete the pair and apply it again")
+	status().want(t, 0, "error    site redis-b: RedisFailover redis/redis-b was made anew since the last apply: StatefulSet rfr-redis-b is another one", "delete the pair and apply it again",
+		"Possible now: plan, apply, status, verify, pause, delete")
+	failover := []string{"failover", "dr1", "--context", "site-b", "--verify=none", "--yes"}
+	run(t, failover...).want(t, fault.CodeRefused, "site redis-b is not the instance that the record knows: ", "StatefulSet rfr-redis-b is another one", "apply notes the new one")
 	run(t, "apply", "dr1", "--context", "site-b", "--yes").want(t, 0)
 	mended()
 }

@@ -33,6 +33,7 @@ type Inspector struct {
 	asked time.Time
 	about string // what the record said then
 	found []topology.Finding
+	anew  map[string]string // SiteReport.Replaced, by site
 }
 
 // inspect adds to a report what the servers say.
@@ -40,6 +41,9 @@ func (i *Inspector) inspect(ctx context.Context, r *StatusReport, s *Session) {
 	about := fmt.Sprint(r.Epoch, r.Phase, s.Record.Body.Revision)
 	if about == i.about && time.Since(i.asked) < i.Every {
 		r.Findings = append(r.Findings, i.found...)
+		for n := range r.Sites {
+			r.Sites[n].Replaced = i.anew[r.Sites[n].Name]
+		}
 		return
 	}
 	views := make([]inspection, len(s.Spec.Sites))
@@ -62,6 +66,10 @@ func (i *Inspector) inspect(ctx context.Context, r *StatusReport, s *Session) {
 		}
 	}
 	i.asked, i.about, i.found = time.Now(), about, slices.Clone(r.Findings[before:])
+	i.anew = map[string]string{}
+	for _, site := range r.Sites {
+		i.anew[site.Name] = site.Replaced
+	}
 }
 
 func (v *inspection) look(ctx context.Context, pairName string, party *Party, finder Finder) {
@@ -116,9 +124,18 @@ func (r *StatusReport) judgeIdentity(record *pair.Record, v inspection) {
 	if why == "" {
 		return
 	}
+	for i := range r.Sites {
+		if r.Sites[i].Name == v.site {
+			r.Sites[i].Replaced = why
+		}
+	}
 	remedy := "if it is another instance, or lost its data: delete the pair and apply it again for a new copy; else apply notes the new identity"
-	if v.site == r.Primary {
-		remedy = "make sure that its data is what you want to be copied; then apply notes the new identity"
+	switch {
+	case v.site == r.Primary:
+		remedy = "make sure that its data is what you want to be copied; then apply notes the new identity. " +
+			"If it is not, failover --accept-data-loss makes the standby the primary"
+	case record.Phase == pair.PhaseFailedOver:
+		remedy = fmt.Sprintf("kubectl redis-sync recover %s gives it a full copy, and notes the new identity", r.Pair)
 	}
 	r.finding(topology.SeverityError, "site "+v.site, why, remedy)
 }

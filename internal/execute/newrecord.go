@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/plan"
+	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
 )
 
 // nextRecord is the record as an apply writes it.
@@ -53,16 +54,10 @@ func siteState(found *Found, side plan.Side, old pair.SiteState) pair.SiteState 
 		Server:    found.Party.Cluster.Server(),
 		Namespace: found.Party.Site.Namespace,
 		Instance:  inst.Name, Kind: inst.Kind, APIVersion: inst.APIVersion, Operator: inst.Operator, Mode: inst.Mode,
-		StatefulSets: inst.StatefulSets,
-		Services:     map[string]pair.ServiceInfo{},
-		Invalidated:  old.Invalidated,
+		Services:    map[string]pair.ServiceInfo{},
+		Invalidated: old.Invalidated,
 	}
-	for _, pod := range inst.Pods {
-		if pod.NodeID != "" {
-			state.NodeIDs = append(state.NodeIDs, pod.NodeID)
-		}
-	}
-	slices.Sort(state.NodeIDs)
+	state = identified(state, inst)
 	for pod, service := range side.Services {
 		service.ClusterIP = ""
 		state.Services[pod] = service
@@ -113,4 +108,16 @@ func withoutRoles(shards []pair.ShardState) []pair.ShardState {
 		out[i].Pods = slices.Sorted(slices.Values(out[i].Pods))
 	}
 	return out
+}
+
+// identified notes what an instance is recognised by.
+func identified(state pair.SiteState, inst *topology.Instance) pair.SiteState {
+	state.StatefulSets, state.NodeIDs = inst.StatefulSets, nil
+	for _, pod := range inst.Pods {
+		if pod.NodeID != "" {
+			state.NodeIDs = append(state.NodeIDs, pod.NodeID)
+		}
+	}
+	slices.Sort(state.NodeIDs)
+	return state
 }

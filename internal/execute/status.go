@@ -48,6 +48,8 @@ type SiteReport struct {
 	Mode      topology.Mode `json:"mode"`
 	Reachable bool          `json:"reachable"`
 	Error     string        `json:"error,omitempty"`
+	// Replaced is how the instance is another one than the record knows.
+	Replaced string `json:"replaced,omitempty"`
 }
 
 // Status reads the state of a pair. A site that does not answer is part of
@@ -96,9 +98,21 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb, inspector *Inspe
 		inspector.inspect(ctx, report, s)
 	}
 	for _, verb := range verbs {
-		report.Verbs = append(report.Verbs, pair.LegalNow(verb, record, report.complete()))
+		report.Verbs = append(report.Verbs, report.unlessReplaced(pair.LegalNow(verb, record, report.complete())))
 	}
 	return report, nil
+}
+
+// unlessReplaced: no planned switch begins while an instance is not the one
+// that the record knows.
+func (r *StatusReport) unlessReplaced(l pair.Legality) pair.Legality {
+	begins := l.Verb == pair.VerbFailover && r.Phase != pair.PhaseFailingOver || l.Verb == pair.VerbFailback && r.Phase != pair.PhaseFailingBack
+	for _, site := range r.Sites {
+		if l.Legal && begins && site.Replaced != "" {
+			return pair.Legality{Verb: l.Verb, Why: "site " + site.Name + " was made anew: apply notes the new one"}
+		}
+	}
+	return l
 }
 
 func (r *StatusReport) finding(severity topology.Severity, object, message, remedy string) {

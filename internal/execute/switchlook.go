@@ -129,6 +129,7 @@ func (h *switchHands) judgeSite(ctx context.Context, view *switchover.Site, site
 		return err
 	}
 	view.Answers = true
+	view.Replaced = replaced(h.session.Record.Body.Sites[view.Name], inst)
 	view.Fence, view.Closed, view.Protected = state.Fence, state.WritesClosed, state.Protected
 	var err error
 	if view.Shards, err = plan.ShardsOf(*inst, nil); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
@@ -333,6 +334,10 @@ func (h *switchHands) link(ctx context.Context, r *pair.Record, full bool) error
 		}
 	}
 	r.Body.StandbyGuard = w.protection.word
+	r.Body.Sites = maps.Clone(r.Body.Sites)
+	for _, found := range []*Found{w.Source, w.Target} { // who copies between them has accepted them
+		r.Body.Sites[found.Party.Site.Name] = identified(r.Body.Sites[found.Party.Site.Name], found.Instance)
+	}
 	h.checksums = a.checksums
 	return nil
 }

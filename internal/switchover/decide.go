@@ -142,10 +142,20 @@ func (p *Plan) untilCommit(w World, o Options) error {
 		return fault.Refuse("look at the records of both sites: one of them is out of date",
 			"site %s holds the fence of epoch %d, the record is at epoch %d", s.To, to.Fence, r.Epoch)
 	}
-	planned := from.Reachable && from.Answers
+	// An instance that was made anew under its name holds other data than the
+	// standby is a copy of: it is as good as lost.
+	planned := from.Reachable && from.Answers && from.Replaced == ""
+	if from.Replaced != "" && !o.AcceptDataLoss {
+		return fault.Refuse(fmt.Sprintf("apply notes the new one, if its data is what is to be copied; --accept-data-loss makes site %s the primary without it", s.To),
+			"the primary, site %s, is not the instance that the record knows: %s; %s", s.From, from.Replaced, lastKnown(w.Link))
+	}
 	if !planned && !o.AcceptDataLoss {
 		return fault.Refuse("give --accept-data-loss to go on without it: what it had not sent is lost",
 			"the primary, site %s, does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
+	}
+	if planned && to.Replaced != "" {
+		return fault.Refuse("apply notes the new one and copies to it; if it lost its data, delete the pair and apply it again",
+			"site %s is not the instance that the record knows: %s", s.To, to.Replaced)
 	}
 	if !w.Link.Complete && (planned || !o.AcceptIncomplete) {
 		remedy := "wait until status says that the copy is complete"
@@ -160,7 +170,14 @@ func (p *Plan) untilCommit(w World, o Options) error {
 	}
 	if !planned {
 		s.Forced = true
-		p.warn("site %s does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
+		if from.Replaced != "" {
+			p.warn("site %s is not the instance that the record knows: %s; %s", s.From, from.Replaced, lastKnown(w.Link))
+		} else {
+			p.warn("site %s does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
+		}
+		if to.Replaced != "" { // its fence and checkpoints say that it is the copy all the same
+			p.warn("site %s is not the instance that the record knows: %s", s.To, to.Replaced)
+		}
 		p.commit()
 		return nil
 	}

@@ -215,3 +215,67 @@ func TestLastKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestReplaced: an instance that was made anew under its name is neither the
+// primary that the standby is a copy of, nor known to be the copy.
+func TestReplaced(t *testing.T) {
+	const anew = "it was made anew"
+	replace := func(name string) switchover.World {
+		w := inSync()
+		w.Link.Since = "at 3"
+		site := w.Sites[name]
+		site.Replaced = anew
+		w.Sites[name] = site
+		return w
+	}
+	for _, name := range []string{"a", "b"} {
+		_, err := switchover.Decide(replace(name), pair.VerbFailover, "op", switchover.Options{})
+		if fault.ExitCode(err) != fault.CodeRefused || !strings.Contains(err.Error(), "site "+name) ||
+			!strings.Contains(err.Error(), "is not the instance that the record knows: "+anew) || !strings.Contains(fault.Remedy(err), "apply notes the new one") {
+			t.Errorf("site %s: %v, remedy %q", name, err, fault.Remedy(err))
+		}
+	}
+	// A primary that lost its data is a lost one, although it answers; nothing
+	// is done at its servers.
+	p, err := switchover.Decide(replace("a"), pair.VerbFailover, "op", switchover.Options{AcceptDataLoss: true})
+	if err != nil || !p.Switch.Forced || !strings.Contains(strings.Join(p.Warnings, "\n"), anew) {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	for _, step := range p.Steps {
+		if step.Site == "a" {
+			t.Errorf("a step at site a: %s", step)
+		}
+	}
+	// Its standby may be promoted all the same: fence and checkpoints are there.
+	w := replace("b")
+	w.Sites["a"] = switchover.Site{Name: "a", Why: "no route to host"}
+	p, err = switchover.Decide(w, pair.VerbFailover, "op", switchover.Options{AcceptDataLoss: true})
+	if err != nil || !strings.Contains(strings.Join(p.Warnings, "\n"), "site b is not the instance that the record knows") {
+		t.Errorf("%+v, %v", p, err)
+	}
+	// recover trusts no position in it.
+	w = replace("a")
+	w.Record.Phase, w.Record.Epoch, w.Record.Primary = pair.PhaseFailedOver, 2, "b"
+	w.Record.Body.Switch = &pair.Switch{
+		ID: "op", Verb: pair.VerbFailover, From: "a", To: "b", Epoch: 2, Opened: true, Ended: true, Kept: true, Positions: []pair.PositionRecorded{{Offset: 1}},
+	}
+	b := w.Sites["b"]
+	b.Fence = 2
+	w.Sites["b"] = b
+	for _, anew := range []bool{true, false} {
+		a := w.Sites["a"]
+		a.Protected, a.Replaced = true, ""
+		if anew {
+			a.Replaced = "it was made anew"
+		}
+		w.Sites["a"] = a
+		w.Link.Complete = false
+		p, err := switchover.Decide(w, pair.VerbRecover, "op", switchover.Options{Discard: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if full := slices.ContainsFunc(p.Steps, func(s switchover.Step) bool { return s.Op == switchover.OpLink && s.Full }); full != anew {
+			t.Errorf("made anew %v, full copy %v", anew, full)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func wayOf(w World) (*recoverWay, error) {
 	// This link ran already, and has its own checkpoints. The fence alone does
 	// not say so: an interrupted recover may have got no further.
 	begun := site.Fence == r.Epoch && w.Link.Complete
-	way.partial = !invalid && len(s.Positions) > 0 && (s.Kept && site.Protected || site.Closed && site.Protectable)
+	way.partial = !invalid && site.Replaced == "" && len(s.Positions) > 0 && (s.Kept && site.Protected || site.Closed && site.Protectable)
 	way.full = !way.partial && !begun
 	return way, nil
 }

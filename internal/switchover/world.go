@@ -22,6 +22,7 @@ type Site struct {
 	Reachable bool   // its API server answers
 	Answers   bool   // the master of every shard does
 	Why       string // why not
+	Replaced  string // how it is another instance than the record knows; "" where it is not
 	Fence     int64  // 0: there is none
 	Closed    bool   // every data pod refuses writes
 	Protected bool   // only replicators may write
