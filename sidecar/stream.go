@@ -76,7 +76,7 @@ type streaming struct {
 // session asks for what follows the position that is applied.
 func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.Window, in *input) error {
 	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset, at: sess.Pos.Offset}
-	s.fits = rewrite.For(sess.Node.Server(), r.w.Target().Type == "cluster", r.w.Servers()...)
+	s.fits = rewrite.For(sess.Node.Server(), r.w.Servers()...)
 	r.beginGuard(sess.Full)
 	s.fetch = newFetcher(ctx, r, sess, in.sp)
 	defer s.fetch.close()

@@ -171,7 +171,7 @@ if type(r)=='table' and r.err then fail(plain(r.err),keys[1]) end
 end
 if not lost then
 local ok,r=pcall(compiled(),keys,args,setmetatable({call=call,pcall=run},{__index=real}))
-if ok and type(r)=='table' and type(r.err)=='string' and string.find(r.err,'` + rewrite.ErrorCode + `',1,true)==1 then fail(r.err,keys[1]) end
+if ok and not lost and type(r)=='table' and type(r.err)=='string' and string.find(r.err,'` + rewrite.ErrorCode + `',1,true)==1 then fail(r.err,keys[1]) end
 end
 if not cluster then
 if lost then return real.error_reply('` + rewrite.ErrorCode + ` '..(dirty==1 and '` + afterWrite + `' or '')..lost) end

@@ -7,21 +7,16 @@ import (
 )
 
 // lmove fits LMOVE source destination LEFT|RIGHT LEFT|RIGHT.
-func lmove(cluster bool) fit {
-	return func(args Command) ([]Command, error) {
-		if len(args) != 5 {
-			return nil, malformed
-		}
-		from, to := is(args[3], "left"), is(args[4], "left")
-		switch {
-		case !from && to:
-			return only(append(with("RPOPLPUSH"), args[1:3]...))
-		case cluster:
-			return nil, unsupported("LMOVE is there since 6.2, and what stands for it cannot be applied exactly once to a cluster")
-		}
-		side := map[bool]string{true: "L", false: "R"}
-		return only(append(eval(lmoveScript, args[1], args[2]), []byte(side[from]+"POP"), []byte(side[to]+"PUSH")))
+func lmove(args Command) ([]Command, error) {
+	if len(args) != 5 {
+		return nil, malformed
 	}
+	from, to := is(args[3], "left"), is(args[4], "left")
+	if !from && to {
+		return only(append(with("RPOPLPUSH"), args[1:3]...))
+	}
+	side := map[bool]string{true: "L", false: "R"}
+	return only(append(eval(lmoveScript, args[1], args[2]), []byte(side[from]+"POP"), []byte(side[to]+"PUSH")))
 }
 
 // pop fits LPOP and RPOP with a count: what is left is a range.

@@ -20,7 +20,7 @@ func FuzzRewrite(f *testing.F) {
 		f.Add(command)
 	}
 	tables := []*Table{
-		For(valkey91, false, redis60), For(valkey91, true, redis60, redis70), For(redis84, false, valkey80), For(redis80, true, redis62), For(redis70, false, redis70),
+		For(valkey91, redis60), For(valkey91, redis60, redis70), For(redis84, valkey80), For(redis80, redis62), For(redis70, redis70),
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		args := words(text)

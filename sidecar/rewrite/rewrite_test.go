@@ -131,7 +131,7 @@ func TestRewrite(t *testing.T) {
 		{redis70, redis60, "FUNCTION FLUSH", ""},
 		{redis70, redis60, "FUNCTION LOAD code", "refused: no functions"},
 	} {
-		out, err := For(c.from, false, c.to).Rewrite(words(c.command), 0)
+		out, err := For(c.from, c.to).Rewrite(words(c.command), 0)
 		got := text(out)
 		var refused *UnsupportedError
 		switch {
@@ -152,27 +152,15 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// TestRewriteForCluster: what stands for a command may run twice on a cluster
-// when the replicator is killed, so it must be such that it can.
-func TestRewriteForCluster(t *testing.T) {
-	table := For(redis70, true, redis60, redis70)
-	if _, err := table.Rewrite(words("LMOVE a b LEFT RIGHT"), 0); err == nil {
-		t.Error("LMOVE was rewritten")
-	}
-	if out, err := table.Rewrite(words("LMOVE a b RIGHT LEFT"), 0); err != nil || text(out) != "RPOPLPUSH a b" {
-		t.Errorf("LMOVE RIGHT LEFT: %s, %v", text(out), err)
-	}
-}
-
 // TestMixedVersions: while a cluster is upgraded, its oldest node decides.
 func TestMixedVersions(t *testing.T) {
-	if out, err := For(redis80, true, redis80, redis70).Rewrite(words("HGETDEL h FIELDS 1 a"), 0); err != nil || text(out) != "HDEL h a" {
+	if out, err := For(redis80, redis80, redis70).Rewrite(words("HGETDEL h FIELDS 1 a"), 0); err != nil || text(out) != "HDEL h a" {
 		t.Errorf("%s, %v", text(out), err)
 	}
 }
 
 func TestRefusalNamesKeyAndDatabase(t *testing.T) {
-	_, err := For(redis80, false, redis70).Rewrite(words("HPEXPIREAT the-hash 5 FIELDS 1 a"), 7)
+	_, err := For(redis80, redis70).Rewrite(words("HPEXPIREAT the-hash 5 FIELDS 1 a"), 7)
 	if err == nil || !strings.Contains(err.Error(), `HPEXPIREAT of key "the-hash" in database 7`) {
 		t.Errorf("error: %v", err)
 	}
@@ -180,7 +168,7 @@ func TestRefusalNamesKeyAndDatabase(t *testing.T) {
 
 // TestMalformed: what no release writes is refused, and nothing panics.
 func TestMalformed(t *testing.T) {
-	old := For(valkey91, false, redis60)
+	old := For(valkey91, redis60)
 	for _, command := range []string{
 		"SET k", "SET k v PXAT x", "SET k v PXAT -1", "MSETEX 5 a 1", "MSETEX -1 a 1", "MSETEX 1 a 1 NOSUCH",
 		"COPY a", "COPY a b DB", "COPY a b NOSUCH", "LMOVE a b", "LPOP l 0", "LPOP l x", "ZADD z GT", "ZADD z GT 1 a 2",
@@ -202,7 +190,7 @@ func TestMalformed(t *testing.T) {
 }
 
 func BenchmarkSameVersion(b *testing.B) {
-	table, c := For(redis70, false, redis70), words("SET key value")
+	table, c := For(redis70, redis70), words("SET key value")
 	for b.Loop() {
 		if out, err := table.Rewrite(c, 0); out != nil || err != nil {
 			b.Fatal(out, err)

@@ -32,9 +32,8 @@ type Table struct {
 }
 
 // For returns the table of a source and the servers of a target; those of a
-// cluster may be of several versions while it is upgraded. cluster says that
-// keys may be on several nodes, where only what can be repeated is rewritten.
-func For(source Server, cluster bool, targets ...Server) *Table {
+// cluster may be of several versions while it is upgraded.
+func For(source Server, targets ...Server) *Table {
 	t := &Table{fits: map[string]fit{"xadd": xadd(true), "xtrim": xtrim(true)}}
 	for i, s := range targets {
 		if i == 0 || s.Version < t.target.Version {
@@ -52,7 +51,7 @@ func For(source Server, cluster bool, targets ...Server) *Table {
 	// What the source does not have either never comes.
 	lost := func(has func(Server) bool) bool { return has(source) && lacks(has) }
 	if lost(Server.has62) {
-		t.before62(cluster)
+		t.before62()
 	}
 	if lost(Server.has70) {
 		t.before70()
@@ -100,9 +99,9 @@ func otherProduct(source Server, targets []Server) bool {
 
 const noFieldTTL = "fields of a hash cannot expire there"
 
-func (t *Table) before62(cluster bool) {
+func (t *Table) before62() {
 	maps.Copy(t.fits, map[string]fit{
-		"xadd": xadd(false), "xtrim": xtrim(false), "copy": copyKey, "lmove": lmove(cluster), "lpop": pop, "rpop": pop,
+		"xadd": xadd(false), "xtrim": xtrim(false), "copy": copyKey, "lmove": lmove, "lpop": pop, "rpop": pop,
 		"zadd": zadd, "zrangestore": zrangestore, "zdiffstore": zdiffstore, "geosearchstore": geosearchstore,
 	})
 	t.fits["xgroup"] = xgroup(false)

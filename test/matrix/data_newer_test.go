@@ -23,7 +23,7 @@ var newer = []feature{
 		w.do("COPY", w.key("a"), w.key("b"), "DB", 2)
 		w.do("COPY", w.key("a"), w.key("a"), "DB", 3, "REPLACE")
 	}},
-	{name: "lists from both ends", live: true, needs: redisFrom(6, 2), holds: movesEnds, write: func(w *writer) {
+	{name: "lists from both ends", live: true, needs: redisFrom(6, 2), write: func(w *writer) {
 		for _, k := range []string{"a", "b", "c"} {
 			for i := range 12 {
 				w.do("RPUSH", w.key(k), fmt.Sprint(k, i))
@@ -164,6 +164,3 @@ var newer = []feature{
 		w.do("PEXPIREAT", w.key("number"), far(9))
 	}},
 }
-
-// movesEnds says whether LMOVE can be applied exactly once.
-func movesEnds(e *end) bool { return redisFrom(6, 2)(e) || !e.cluster }
