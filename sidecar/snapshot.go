@@ -110,17 +110,6 @@ func (r *Replicator) owns(key []byte) bool {
 	return r.slots == nil || r.slots.Has(route.Slot(key))
 }
 
-// ours reports whether a key of the source is not part of its data: one that
-// we wrote there. A value that another pair is building there is part of it:
-// it will be renamed.
-func (r *Replicator) ours(key []byte) bool {
-	if !bytes.HasPrefix(key, []byte(wire.KeyPrefix)) {
-		return false
-	}
-	pair, staging := wire.StagingPair(string(key))
-	return !staging || pair == r.id.Pair
-}
-
 // copyState is one snapshot being written.
 type copyState struct {
 	r    *Replicator

@@ -58,10 +58,8 @@ type streaming struct {
 	start   int64 // window offset of the stream's first byte
 	at      int64 // source offset after the last command
 	base    int64 // source offset there
-	inMulti bool
-	txBytes int64
-	txKept  int64 // bytes of the transaction in files
-	saved   int   // database selected when the transaction began
+	tx      transaction
+	cluster bool // the target is one
 
 	fetch *fetcher
 
@@ -76,6 +74,7 @@ type streaming struct {
 // session asks for what follows the position that is applied.
 func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.Window, in *input) error {
 	s := &streaming{r: r, ctx: ctx, sess: sess, w: w, db: sess.Pos.DB, start: w.Offset(), base: sess.Pos.Offset, at: sess.Pos.Offset}
+	s.cluster = r.w.Target().Type == "cluster"
 	s.fits = rewrite.For(sess.Node.Server(), r.w.Servers()...)
 	r.beginGuard(sess.Full)
 	s.fetch = newFetcher(ctx, r, sess, in.sp)
@@ -86,7 +85,7 @@ func (r *Replicator) stream(ctx context.Context, sess *psync.Session, w *window.
 	if !errors.As(err, new(*SourceError)) {
 		return err
 	}
-	if s.inMulti { // the rest of the transaction will come again
+	if s.tx.open { // the rest of the transaction will come again
 		r.w.Rollback()
 	}
 	if flushErr := r.w.Flush(ctx, true); flushErr != nil {
@@ -120,7 +119,7 @@ func (s *streaming) whenDry() error {
 	if err := s.flush(true); err != nil {
 		return err
 	}
-	if s.inMulti {
+	if s.tx.open {
 		return nil
 	}
 	if err := s.putFetched(s.at); err != nil {
@@ -194,7 +193,7 @@ func unread(err error) error {
 
 // flush sends the open batch, unless a transaction of the source is open.
 func (s *streaming) flush(wait bool) error {
-	if s.inMulti {
+	if s.tx.open {
 		return nil
 	}
 	if err := s.r.w.Flush(s.ctx, wait); err != nil {
@@ -223,32 +222,28 @@ func (s *streaming) flush(wait bool) error {
 	return s.fetch.next()
 }
 
-// position is the place after the command just read.
-func (s *streaming) position() psync.Position {
-	return psync.Position{ReplID: s.sess.Pos.ReplID, Offset: s.base + s.w.Offset() - s.start, DB: s.db}
-}
-
 func (s *streaming) command(c *resp.Command) error {
 	s.bytes += c.Size
-	if s.fetch.out && !s.inMulti {
+	if s.fetch.out && !s.tx.open {
 		if err := s.putFetched(s.at); err != nil {
 			return err
 		}
 	}
-	s.at = s.position().Offset
+	s.at = s.base + s.w.Offset() - s.start
 	if c.Kept > 0 {
 		s.r.bulk.Seal(s.at)
+	}
+	if c.Part && !s.tx.open {
+		s.begin(true)
 	}
 	switch class := route.ClassOf(c.Args[0]); class {
 	case route.ClassSelect:
 		return s.selectDB(c)
 	case route.ClassMulti:
-		s.r.w.Save()
-		s.inMulti, s.saved, s.txBytes, s.txKept = true, s.db, 0, 0
+		s.begin(false)
 		return nil
 	case route.ClassExec:
-		s.inMulti = false
-		s.r.w.Pass(s.position())
+		return s.end()
 	case route.ClassIgnore:
 		return s.ignore(c)
 	case route.ClassPublish:
@@ -270,7 +265,7 @@ func (s *streaming) command(c *resp.Command) error {
 }
 
 func (s *streaming) pass() {
-	if !s.inMulti {
+	if !s.tx.open {
 		s.r.w.Pass(s.position())
 	}
 }
@@ -304,11 +299,13 @@ func (s *streaming) ignore(c *resp.Command) error {
 }
 
 func (s *streaming) write(c *resp.Command) error {
-	if len(c.Args) > 1 && s.r.ours(c.Args[1]) {
-		if len(c.Args) > 2 && bytes.HasPrefix(bytes.ToLower(c.Args[0]), []byte("rename")) && !s.r.ours(c.Args[2]) {
-			return stopf("the stream of the source writes key %q from a key of this very pair, so the source is written to by the opposite link", c.Args[2])
-		}
-		s.pass() // what an opposite link or the plugin wrote into the source
+	switch left, err := s.r.withoutOurs(c); {
+	case err != nil:
+		return err
+	case !left && s.tx.parts && !c.More:
+		return s.end()
+	case !left:
+		s.pass()
 		return nil
 	}
 	if s.sess.Node.Slots != nil && !s.own(c) {
@@ -316,20 +313,34 @@ func (s *streaming) write(c *resp.Command) error {
 		s.r.moved.Store(moving)
 		return &SourceError{moving}
 	}
-	if s.inMulti {
-		if s.txBytes += int64(len(c.Raw)); s.txBytes > maxTransaction {
-			return stopf("a transaction of the source has more than %d bytes; it cannot be kept whole in bounded memory", maxTransaction)
-		}
-		if s.txKept += c.Kept; s.txKept > s.r.maxKept() {
-			return stopf("a transaction of the source has more than %d bytes of large values; the target would not take it (client-query-buffer-limit, advanced.target_redis_client_max_querybuf_len)", s.r.maxKept())
-		}
+	if err := s.grow(c); err != nil {
+		return err
 	}
+	postponed := s.postpones(c)
+	var err error
+	if postponed {
+		err = s.postpone(c)
+	} else {
+		err = s.apply(c)
+	}
+	switch {
+	case err != nil:
+		return err
+	case s.tx.parts && !c.More:
+		return s.end()
+	case postponed:
+		return nil
+	case c.Kept > 0:
+		return s.flush(false) // the next one waits in a file of its own
+	}
+	return s.flushFull()
+}
+
+// apply gives a command to the target.
+func (s *streaming) apply(c *resp.Command) error {
 	if c.Cut {
 		s.commands++
-		if err := s.r.w.Entail(s.ctx, c.Args, s.db, s.position()); err != nil {
-			return err
-		}
-		return s.flushFull()
+		return s.r.w.Entail(s.ctx, c.Args, s.db, s.position())
 	}
 	unconditional(c)
 	if err := s.restore(c); err != nil {
@@ -345,13 +356,7 @@ func (s *streaming) write(c *resp.Command) error {
 	if err := s.r.throttle(s.ctx, int(c.Size), 1); err != nil {
 		return err
 	}
-	if err := s.put(c); err != nil {
-		return err
-	}
-	if c.Kept > 0 {
-		return s.flush(false) // the next one waits in a file of its own
-	}
-	return s.flushFull()
+	return s.put(c)
 }
 
 // put gives a command to the target in the form that it takes.
@@ -425,10 +430,6 @@ func (s *streaming) restore(c *resp.Command) error {
 	c.Raw = resp.AppendCommand(nil, words...)
 	return nil
 }
-
-// maxTransaction bounds what a transaction of the source takes in memory: it
-// is kept whole.
-const maxTransaction = 256 << 20
 
 // maxKept bounds the large arguments of a transaction: the target counts what
 // it has queued (networking.c, readQueryFromClient), and ends the connection

@@ -40,7 +40,7 @@ func (s *streaming) everywhere(c *resp.Command) error {
 		}
 	}
 	s.pass()
-	if !s.inMulti {
+	if !s.tx.open {
 		if err := s.flush(true); err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (s *streaming) flushall(c *resp.Command) error {
 	if s.r.cfg.MaxShare < 1 {
 		return stopf("the source ran %s; it was not applied, because an operator that empties the source must not empty its copy. To apply it, set target.stale_keys_max_share = 1.0", name)
 	}
-	if s.inMulti {
+	if s.tx.open {
 		return stopf("the source ran %s inside a transaction, which cannot be kept atomic on the target", name)
 	}
 	if err := s.flush(true); err != nil {

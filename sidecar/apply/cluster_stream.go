@@ -137,6 +137,9 @@ func (t *Cluster) Write(ctx context.Context, c *resp.Command, db int, end psync.
 	if err != nil {
 		return t.diverged(err)
 	}
+	if c.More {
+		return nil // the position is before all parts until the last one
+	}
 	if t.now = end; !sent && !t.inTx {
 		t.Pass(end)
 	}
@@ -176,11 +179,11 @@ func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end p
 		return false, nil
 	case judged == entails:
 		return t.entail(ctx, c.Args, start, end.Offset)
-	case splittable && (!one || wide || judged == partly):
-		return true, t.addSplit(ctx, c.Args, per, start, end.Offset)
+	case splittable && (!one || wide || judged == partly || c.Part):
+		return true, t.addSplit(ctx, c, per, start, end.Offset)
 	case !one && route.EqualFold(c.Args[0], "msetnx"):
 		c.Args[0] = []byte("MSET") // it took effect on the source, so it did set them all
-		return true, t.addSplit(ctx, c.Args, 2, start, end.Offset)
+		return true, t.addSplit(ctx, c, 2, start, end.Offset)
 	case !one:
 		return t.entail(ctx, c.Args, start, end.Offset)
 	case !wide:
@@ -199,8 +202,10 @@ func (t *Cluster) write(ctx context.Context, c *resp.Command, start int64, end p
 
 // addSplit cuts a command into one per key and leaves out the pending ones. Of
 // each node's parts only the last moves the frontier: done in part, it is done
-// again, which changes nothing.
-func (t *Cluster) addSplit(ctx context.Context, args [][]byte, per int, start, end int64) error {
+// again, which changes nothing. None does for a part of a longer command: the
+// next command after it will.
+func (t *Cluster) addSplit(ctx context.Context, c *resp.Command, per int, start, end int64) error {
+	args := c.Args
 	keys := make([]int, 0, len(t.keys))
 	last := map[*clusterNode]int{}
 	for _, k := range t.keys {
@@ -213,7 +218,7 @@ func (t *Cluster) addSplit(ctx context.Context, args [][]byte, per int, start, e
 		parts := append([][]byte{args[0]}, args[k:k+per]...)
 		slot := route.Slot(args[k])
 		mark := start
-		if last[t.owner[slot]] == i {
+		if last[t.owner[slot]] == i && !c.Part {
 			mark = end
 		}
 		if err := t.add(ctx, framedArgs(parts), parts, forwarded, slot, end, mark); err != nil {

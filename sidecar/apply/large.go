@@ -36,7 +36,7 @@ func (o *Options) write(c *conn.Conn, raw []byte) error {
 // tooLong names the command with the longest argument.
 func (o *Options) tooLong(raw []byte, said error) error {
 	longest, size := 0, int64(-1)
-	w := commandsOf(raw)
+	w := o.commandsOf(raw)
 	var c resp.Command
 	for i := 0; resp.ReadCommand(w, &c) == nil; i++ {
 		for _, a := range c.Args {
@@ -45,5 +45,5 @@ func (o *Options) tooLong(raw []byte, said error) error {
 			}
 		}
 	}
-	return dataError(raw, longest, said)
+	return o.dataError(raw, longest, said)
 }

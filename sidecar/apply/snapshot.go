@@ -425,8 +425,14 @@ func (s *Standalone) Delete(ctx context.Context, db int, keys [][]byte) error {
 }
 
 // dataError finds the i-th command of a buffer that we framed ourselves.
-func dataError(buf []byte, i int, err error) error {
-	w := commandsOf(buf)
+func dataError(buf []byte, i int, err error) error { return dataErrorIn(commandsOf(buf), i, err) }
+
+// dataError is that of a buffer of which a part may be in files.
+func (o *Options) dataError(buf []byte, i int, err error) error {
+	return dataErrorIn(o.commandsOf(buf), i, err)
+}
+
+func dataErrorIn(w *window.Window, i int, err error) error {
 	var c resp.Command
 	db := 0
 	for k := 0; ; k++ {
@@ -450,6 +456,11 @@ func dataError(buf []byte, i int, err error) error {
 // commandsOf reads a buffer of commands.
 func commandsOf(buf []byte) *window.Window {
 	return window.New(bytes.NewReader(buf), min(len(buf)+1, 1<<20), len(buf)+64)
+}
+
+// commandsOf reads a buffer of commands of which a part may be in files.
+func (o *Options) commandsOf(buf []byte) *window.Window {
+	return window.New(o.Bulk.Commands(buf), min(len(buf)+64, 1<<20), 0)
 }
 
 // parseArgs reads the arguments of one command.

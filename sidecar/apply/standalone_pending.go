@@ -61,9 +61,41 @@ func (s *Standalone) watch(script string, args [][]byte, db int) {
 		words = append(words, string(a))
 	}
 	s.cur.use(db)
-	s.cur.deadlines = append(s.cur.deadlines, watched{s.cur.n, script == guardScript, k})
+	place := watched(2 * s.cur.n)
+	if script == guardScript {
+		place++
+	}
+	s.cur.deadlines = append(s.cur.deadlines, place)
 	s.cur.buf = resp.AppendCommand(s.cur.buf, words...)
 	s.cur.n++
+}
+
+// pendWatched makes the keys of those commands of a batch pending that found
+// none. They are in order, and few.
+func (s *Standalone) pendWatched(b *batch, places []int) error {
+	if len(places) == 0 {
+		return nil
+	}
+	w := s.o.commandsOf(b.buf)
+	var c resp.Command
+	db := 0
+	for i := -1; len(places) > 0; i++ { // MULTI is before the first
+		if err := resp.ReadCommand(w, &c); err != nil {
+			return fmt.Errorf("reading back a batch: %w", err)
+		}
+		switch {
+		case len(c.Args) == 2 && string(c.Args[0]) == "SELECT":
+			n, err := strconv.Atoi(string(c.Args[1]))
+			if err != nil {
+				return fmt.Errorf("reading back a batch: %w", err)
+			}
+			db = n
+		case i == places[0]:
+			s.pend(Key{db, string(c.Args[3])}, b.start, max(b.end.Offset, s.cur.end.Offset)) // as watch made it
+			places = places[1:]
+		}
+	}
+	return nil
 }
 
 // skip leaves a command out.
@@ -98,7 +130,7 @@ func (s *Standalone) entail(args [][]byte, db int, end psync.Position) error {
 		s.skip(end)
 	}
 	s.cur.end = end
-	return nil
+	return s.spill(end.Offset)
 }
 
 // Put writes fetched values.

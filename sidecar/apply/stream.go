@@ -27,18 +27,21 @@ type batch struct {
 	end   psync.Position
 	data  bool
 	saved savepoint
+	// spilled is where in buf the commands begin that spill may take.
+	spilled int
 	// deadlines are the commands of which the answer 0 means that the key is
 	// not there.
 	deadlines []watched
 	ran       []bool // the commands that EXEC did not answer with an error
 }
 
-// watched is the index of a command in its batch, and its key.
-type watched struct {
-	index   int
-	careful bool // the answer absent says so
-	Key
-}
+// watched is the place of a command that watch made in its batch, twice, and
+// one more when the answer absent tells that there is no key. A transaction of
+// the source may have millions of them.
+type watched uint32
+
+func (w watched) index() int    { return int(w / 2) }
+func (w watched) careful() bool { return w%2 == 1 }
 
 // savepoint is a batch before a transaction of the source began.
 type savepoint struct {
@@ -86,8 +89,28 @@ func (s *Standalone) newBatch() *batch {
 func (s *Standalone) Save() {
 	b := s.cur
 	b.saved = savepoint{len(b.buf), b.n, b.db, len(b.deadlines), b.end, b.data}
+	b.spilled = len(b.buf)
 	s.inTx = true
 	s.save()
+}
+
+// spillAbove is how many bytes of a transaction of the source stay in memory.
+const spillAbove = 1 << 20
+
+// spill moves what a transaction of the source has brought so far to a file: it
+// is sent only when its end has come. end is the offset after it.
+func (s *Standalone) spill(end int64) error {
+	b := s.cur
+	if !s.inTx || s.o.Bulk == nil || len(b.buf)-b.spilled < spillAbove {
+		return nil
+	}
+	token, err := s.o.Bulk.KeepCommands(b.buf[b.spilled:], end)
+	if err != nil {
+		return err
+	}
+	b.buf = append(b.buf[:b.spilled], token...)
+	b.spilled = len(b.buf)
+	return nil
 }
 
 // Rollback returns to what Save remembered.
@@ -130,7 +153,7 @@ func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync
 	}
 	s.cur.data = true
 	s.cur.end = end
-	return nil
+	return s.spill(end.Offset)
 }
 
 // use selects a database for the next command.
@@ -325,7 +348,7 @@ func (s *Standalone) readBatch(b *batch) error {
 			var broken *resp.ReadError
 			if errors.As(err, &broken) {
 				if unreadable(refused) { // and then it closed the connection
-					return dataError(b.buf, at, refused)
+					return s.o.dataError(b.buf, at, refused)
 				}
 				return err
 			}
@@ -341,14 +364,14 @@ func (s *Standalone) readBatch(b *batch) error {
 	case refused != nil && transient(refused):
 		return refused
 	case refused != nil:
-		return dataError(b.buf, at, refused)
+		return s.o.dataError(b.buf, at, refused)
 	case execErr != nil && first < 0:
 		if transient(execErr) {
 			return execErr
 		}
 		return &DataError{Command: "EXEC", Err: execErr}
 	case execErr != nil:
-		return dataError(b.buf, first+1, execErr)
+		return s.o.dataError(b.buf, first+1, execErr)
 	}
 	return nil
 }
@@ -371,14 +394,15 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 	watch := b.deadlines
 	var last error
 	b.ran = b.ran[:0]
+	var absents []int
 	for i := range n {
-		if len(watch) > 0 && watch[0].index == i {
+		if len(watch) > 0 && watch[0].index() == i {
 			r, err := resp.ReadReply(s.c.W)
 			if err != nil {
 				return nil, -1, &resp.ReadError{Err: err}
 			}
-			if r.Kind == ':' && r.Int == 0 && !watch[0].careful || r.Kind == '+' && r.Text == absent {
-				s.pend(watch[0].Key, b.start, max(b.end.Offset, s.cur.end.Offset))
+			if r.Kind == ':' && r.Int == 0 && !watch[0].careful() || r.Kind == '+' && r.Text == absent {
+				absents = append(absents, i)
 			}
 			err = r.Err()
 			if b.ran = append(b.ran, err == nil); err != nil && execErr == nil && !harmless(err, nil) {
@@ -396,11 +420,14 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 		if errors.As(err, &broken) {
 			return nil, -1, err
 		}
-		if execErr == nil && !harmless(err, commandName(b.buf, i+1)) {
+		if execErr == nil && !harmless(err, s.o.commandName(b.buf, i+1)) {
 			execErr, first = err, i
 		}
 	}
-	if denied(execErr) && denied(last) && !b.wrote() {
+	if err := s.pendWatched(b, absents); err != nil {
+		return nil, -1, err
+	}
+	if denied(execErr) && denied(last) && !b.wrote(&s.o) {
 		return &resp.ServerError{Code: "NOPERM", Text: execErr.Error()}, -1, nil
 	}
 	return execErr, first, nil
@@ -415,8 +442,8 @@ func denied(err error) bool {
 }
 
 // wrote reports whether EXEC ran any command that may have written.
-func (b *batch) wrote() bool {
-	w := commandsOf(b.buf[len(multiCommand):])
+func (b *batch) wrote(o *Options) bool {
+	w := o.commandsOf(b.buf[len(multiCommand):])
 	var c resp.Command
 	for _, ran := range b.ran {
 		if resp.ReadCommand(w, &c) != nil {
@@ -430,9 +457,9 @@ func (b *batch) wrote() bool {
 }
 
 // commandName is the name of the i-th command of a buffer.
-func commandName(buf []byte, i int) []byte {
+func (o *Options) commandName(buf []byte, i int) []byte {
 	var data *DataError
-	if errors.As(dataError(buf, i, nil), &data) {
+	if errors.As(o.dataError(buf, i, nil), &data) {
 		return []byte(data.Command)
 	}
 	return nil

@@ -13,10 +13,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
@@ -54,6 +52,7 @@ type argument struct {
 	seg      *segment
 	at, size int64
 	end      int64 // source offset after its command; 0 while that is read
+	commands bool  // framed commands, not an argument
 }
 
 // Store holds the arguments. It is used by one goroutine.
@@ -107,6 +106,20 @@ func (s *Store) Cuts(name []byte, size, inMemory int64) bool {
 	return inMemory+size > CutAbove && route.OneKey(name)
 }
 
+// Parts reports whether a command may be read in parts: commands that do the
+// same to each of their keys. MSETNX is in a stream only when it took effect,
+// and its parts are MSET.
+func (s *Store) Parts(name []byte) (as string, per int) {
+	per, ok := route.Splittable(name)
+	switch {
+	case ok:
+		return string(name), per
+	case route.EqualFold(name, "msetnx"):
+		return "MSET", 2
+	}
+	return "", 0
+}
+
 func isRestore(name []byte) bool {
 	return route.EqualFold(name, "restore") || route.EqualFold(name, "restore-asking")
 }
@@ -117,19 +130,11 @@ func (s *Store) Keep(size int64, next func(n int) ([]byte, error)) ([]byte, erro
 	if s.max > 0 && size > s.max {
 		return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrTooLong, size, s.max)
 	}
-	if s.cur == nil || s.cur.size >= segmentSize {
-		f, err := unnamedFile(s.dir)
-		if err != nil {
-			return nil, &FileError{err}
-		}
-		s.dropCurrent()
-		s.cur = &segment{f: f}
+	a, err := s.begin(size)
+	if err != nil {
+		return nil, err
 	}
-	seg := s.cur
-	s.next++
-	a := &argument{id: s.next, seg: seg, at: seg.size, size: size}
-	seg.live++
-	s.held[a.id], s.order, s.used = a, append(s.order, a), true
+	seg := a.seg
 	for left := size; left > 0; {
 		p, err := next(int(min(left, copySize)))
 		if err != nil {
@@ -141,7 +146,44 @@ func (s *Store) Keep(size int64, next func(n int) ([]byte, error)) ([]byte, erro
 		seg.size += int64(len(p))
 		left -= int64(len(p))
 	}
-	return fmt.Appendf(bytes.Clone(s.mark), "%0*x", idLen, a.id), nil
+	return s.token(a), nil
+}
+
+// KeepCommands takes framed commands, or parts of their framing, and returns
+// what stands for them in a buffer of commands: the framed token. end is the
+// source offset after the last of them.
+func (s *Store) KeepCommands(p []byte, end int64) ([]byte, error) {
+	a, err := s.begin(int64(len(p)))
+	if err != nil {
+		return nil, err
+	}
+	a.commands, a.end = true, end
+	if _, err := a.seg.f.WriteAt(p, a.at); err != nil {
+		return nil, &FileError{err}
+	}
+	a.seg.size += a.size
+	return fmt.Appendf(nil, "$%d\r\n%s\r\n", s.tokenLen(), s.token(a)), nil
+}
+
+// begin makes room for an argument in the current file.
+func (s *Store) begin(size int64) (*argument, error) {
+	if s.cur == nil || s.cur.size >= segmentSize {
+		f, err := unnamedFile(s.dir)
+		if err != nil {
+			return nil, &FileError{err}
+		}
+		s.dropCurrent()
+		s.cur = &segment{f: f}
+	}
+	s.next++
+	a := &argument{id: s.next, seg: s.cur, at: s.cur.size, size: size}
+	a.seg.live++
+	s.held[a.id], s.order, s.used = a, append(s.order, a), true
+	return a, nil
+}
+
+func (s *Store) token(a *argument) []byte {
+	return fmt.Appendf(bytes.Clone(s.mark), "%0*x", idLen, a.id)
 }
 
 // FileError says that an argument could not be kept or read again.
@@ -219,72 +261,4 @@ func (s *Store) Held() int64 {
 		n += a.size
 	}
 	return n
-}
-
-// Send writes framed commands, with the arguments in the place of their
-// tokens. A token of an argument that is not held any more is an error. Of a
-// nil store it writes p.
-func (s *Store) Send(w io.Writer, p []byte) error {
-	for s != nil && s.used {
-		i := bytes.Index(p, s.mark)
-		if i < 0 {
-			break
-		}
-		a, head, err := s.find(p, i)
-		if err != nil {
-			return err
-		}
-		out := append(strconv.AppendInt(append(p[:head:head], '$'), a.size, 10), "\r\n"...)
-		if _, err := w.Write(out); err != nil {
-			return err
-		}
-		if err := a.copyTo(w); err != nil {
-			return err
-		}
-		p = p[i+s.tokenLen():]
-	}
-	_, err := w.Write(p)
-	return err
-}
-
-// Size is the number of bytes of an argument, for which p may be the token.
-func (s *Store) Size(p []byte) int64 {
-	if s != nil && len(p) == s.tokenLen() && bytes.HasPrefix(p, s.mark) {
-		if id, err := strconv.ParseUint(string(p[len(s.mark):]), 16, 64); err == nil && s.held[id] != nil {
-			return s.held[id].size
-		}
-	}
-	return int64(len(p))
-}
-
-// find looks up the token at p[i]; head is where its framing begins.
-func (s *Store) find(p []byte, i int) (a *argument, head int, err error) {
-	frame := "$" + strconv.Itoa(s.tokenLen()) + "\r\n"
-	end := i + s.tokenLen()
-	head = i - len(frame)
-	if head < 0 || end > len(p) || string(p[head:i]) != frame {
-		return nil, 0, &FileError{errors.New("its token is not an argument of its own")}
-	}
-	id, err := strconv.ParseUint(string(p[i+len(s.mark):end]), 16, 64)
-	if err != nil || s.held[id] == nil {
-		return nil, 0, &FileError{errors.New("it is not held any more")}
-	}
-	return s.held[id], head, nil
-}
-
-// copyTo writes the bytes in pieces: a connection renews its deadline per
-// write.
-func (a *argument) copyTo(w io.Writer) error {
-	buf := make([]byte, min(a.size, copySize))
-	for at := int64(0); at < a.size; {
-		p := buf[:min(a.size-at, int64(len(buf)))]
-		if _, err := a.seg.f.ReadAt(p, a.at+at); err != nil {
-			return &FileError{err}
-		}
-		if _, err := w.Write(p); err != nil {
-			return err
-		}
-		at += int64(len(p))
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package resp
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,7 +9,8 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
 )
 
-// argLimit bounds the number of arguments of one command, which cost 40 bytes
+// argLimit bounds the number of arguments of one command that is not read in
+// parts, which cost 40 bytes
 // each beside the window, and twice that while they come in. It is what Redis
 // itself took until 6.2 (networking.c, processMultibulkBuffer).
 const argLimit = 1 << 20
@@ -26,7 +28,13 @@ type Command struct {
 	Kept   int64 // bytes of the arguments that Keeper has
 	// Cut: only the name and the first argument are there.
 	Cut bool
-	own []byte // Raw, where it is not in one piece in the window
+	// Part: this is a part of a command that is too wide to be held, itself a
+	// command on some of the keys. More: it is not the last one.
+	Part, More bool
+	own        []byte // Raw, where it is not in one piece in the window
+
+	parts    parts // what is left of a command that is read in parts
+	partArgs int   // 0: the constant of that name
 }
 
 // Keeper takes large arguments (bulk.Store).
@@ -37,6 +45,9 @@ type Keeper interface {
 	// Cuts reports whether the command is to be cut instead of holding the
 	// next argument.
 	Cuts(name []byte, size, inMemory int64) bool
+	// Parts reports whether the command may be read in parts, each one a command
+	// of the name as, and of how many arguments a key has, with itself; 0 if not.
+	Parts(name []byte) (as string, per int)
 	// Keep takes the argument, whose bytes next gives, and returns what stands
 	// for it.
 	Keep(size int64, next func(n int) ([]byte, error)) ([]byte, error)
@@ -46,11 +57,15 @@ type Keeper interface {
 // arrays of bulk strings only.
 func ReadCommand(w *window.Window, c *Command) error {
 	from := w.Offset()
-	w.Mark()
 	c.ends, c.Kept, c.Cut = c.ends[:0], 0, false
 	if c.own = c.own[:0]; cap(c.own) > maxOwn {
 		c.own = nil
 	}
+	if c.More {
+		return c.part(w, from)
+	}
+	c.Part = false
+	w.Mark()
 	line, err := w.Line(64)
 	if err != nil {
 		return err
@@ -59,11 +74,12 @@ func ReadCommand(w *window.Window, c *Command) error {
 		return fmt.Errorf("%w: the stream has %q where a command is due", ErrProtocol, firstByte(line))
 	}
 	n, ok := parseInt(line[1:])
-	if ok && n > argLimit {
-		return fmt.Errorf("%w: %d arguments at offset %d, the limit is %d", window.ErrTooLarge, n, w.Offset(), argLimit)
-	}
 	if !ok || n < 1 {
 		return fmt.Errorf("%w: number of arguments of a command", ErrProtocol)
+	}
+	limit := int64(argLimit)
+	if c.Keeper != nil {
+		limit = int64(cmp.Or(c.partArgs, partArgs))
 	}
 	for i := range int(n) {
 		at := w.MarkedLen()
@@ -101,6 +117,19 @@ func ReadCommand(w *window.Window, c *Command) error {
 			continue
 		}
 		c.ends = append(c.ends, start, start+int(size))
+		if i > 0 || n <= limit {
+			continue
+		}
+		if c.Keeper != nil {
+			if as, per := c.Keeper.Parts(c.name(w)); per > 0 && (n-1)%int64(per) == 0 {
+				w.Unmark()
+				c.parts = parts{as, per, n - 1}
+				return c.part(w, from)
+			}
+		}
+		if n > argLimit {
+			return fmt.Errorf("%w: %d arguments at offset %d, the limit is %d", window.ErrTooLarge, n, w.Offset(), argLimit)
+		}
 	}
 	c.Size = w.Offset() - from
 	switch {
@@ -154,7 +183,7 @@ func (c *Command) keep(w *window.Window, at int, size int64) error {
 	}
 	w.Mark()
 	c.Kept += size
-	c.own = append(strconv.AppendInt(append(c.own, '$'), int64(len(token)), 10), "\r\n"...)
+	c.own = appendHead(c.own, int64(len(token)))
 	c.ends = append(c.ends, len(c.own), len(c.own)+len(token))
 	c.own = append(append(c.own, token...), "\r\n"...)
 	return nil

@@ -114,6 +114,71 @@ func FuzzReadCommand(f *testing.F) {
 	})
 }
 
+// inParts lets every command be read in parts, with per arguments to a key.
+type inParts int
+
+func (inParts) Keeps([]byte, int, int64, int64) bool { return false }
+func (inParts) Cuts([]byte, int64, int64) bool       { return false }
+func (inParts) Keep(int64, func(int) ([]byte, error)) ([]byte, error) {
+	return nil, errors.New("it was not to be kept")
+}
+func (p inParts) Parts(name []byte) (string, int) { return string(name), int(p) }
+
+// FuzzReadParts compares commands that are read in parts with the same ones
+// read at once.
+func FuzzReadParts(f *testing.F) {
+	f.Add(AppendCommand(AppendCommand(nil, "DEL", "k", "", "another", "k"), "SET", "k", "v"), byte(2), byte(1))
+	f.Add(AppendCommand(nil, "MSET", "a", "1", "b", "2", "c", "3"), byte(3), byte(2))
+	f.Add([]byte("*2147483647\r\n$1\r\nD\r\n$2147483647\r\n"), byte(1), byte(1))
+	f.Fuzz(func(t *testing.T, p []byte, most, per byte) {
+		if most == 0 || most > 16 || per == 0 || per > 3 {
+			return
+		}
+		a, b := windowOf(p), windowOf(p)
+		c := Command{Keeper: inParts(per), partArgs: int(most)}
+		var whole Command
+		for {
+			errWhole := ReadCommand(a, &whole)
+			at, n := 0, 0
+			for {
+				if err := ReadCommand(b, &c); err != nil {
+					if errWhole == nil {
+						t.Fatalf("in parts: %v", err)
+					}
+					return
+				}
+				if len(c.Args) > int(most)+int(per)+1 && c.Part {
+					t.Fatalf("a part has %d arguments", len(c.Args))
+				}
+				var again Command
+				if err := ReadCommand(windowOf(c.Raw), &again); err != nil || len(again.Args) != len(c.Args) {
+					t.Fatalf("a part is no command: %v", err)
+				}
+				for i, word := range c.Args {
+					which := 0 // the name is that of all parts
+					if i > 0 {
+						at++
+						which = at
+					}
+					if errWhole == nil && (which >= len(whole.Args) || !bytes.Equal(word, whole.Args[which])) || !bytes.Equal(word, again.Args[i]) {
+						t.Fatal("an argument is another one")
+					}
+				}
+				n++
+				if !c.More {
+					break
+				}
+			}
+			if errWhole != nil {
+				t.Fatalf("at once: %v, in %d parts nothing", errWhole, n)
+			}
+			if at != len(whole.Args)-1 {
+				t.Fatalf("%d arguments in parts, %d at once", at, len(whole.Args)-1)
+			}
+		}
+	})
+}
+
 func FuzzReadReply(f *testing.F) {
 	f.Add([]byte("*2\r\n+OK\r\n$3\r\nabc\r\n"))
 	f.Add([]byte(strings.Repeat("*1\r\n", 100)))
