@@ -218,12 +218,9 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 	key := wire.CheckpointKey(s.o.Identity.Pair, s.o.Identity.Shard)
 	b.tail = resp.AppendCommand(b.tail, append([]string{"HSET", key}, fence.Fields(s.o.Identity, b.end, s.o.Seen())...)...)
 	b.n++
-	s.cur = s.newBatch()
-	s.cur.end = b.end
 	s.force = false
 	if s.prev == nil {
-		b.start = s.committed.Offset
-		s.prev = b
+		s.next(b)
 		b.buf = append(append(b.buf, b.tail...), execCommand...)
 		if s.c != nil {
 			if err := s.o.write(s.c, b.buf); err == nil {
@@ -244,11 +241,11 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 			s.c = nil // nothing may follow half a batch
 		}
 	}
+	// b is still the open batch: what it has is not passed with the one before.
 	if err := s.await(ctx); err != nil {
 		return err
 	}
-	b.start = s.committed.Offset
-	s.prev = b
+	s.next(b)
 	rest := execCommand
 	b.buf = append(b.buf, execCommand...)
 	if !sent || s.c != c { // it was on a connection that is gone
@@ -261,6 +258,13 @@ func (s *Standalone) commit(ctx context.Context, b *batch) error {
 		}
 	}
 	return nil
+}
+
+// next makes b the batch in flight, and opens another one.
+func (s *Standalone) next(b *batch) {
+	b.start = s.committed.Offset
+	s.prev, s.cur = b, s.newBatch()
+	s.cur.end = b.end
 }
 
 // await reads the answer to the batch in flight; when it was not applied, it
