@@ -50,6 +50,31 @@ func (r *Replicator) keepScript(ctx context.Context, body string) error {
 	return nil
 }
 
+// dropScripts forgets all scripts, where none can come by its hash any more: at
+// the beginning of a full copy, when the checkpoint is void, since the snapshot
+// brings all that the source has.
+func (r *Replicator) dropScripts(ctx context.Context) error {
+	if err := r.w.DropScripts(ctx); err != nil {
+		return err
+	}
+	r.scripts = scripts{}
+	return nil
+}
+
+// scriptFlush does the same when the source has run SCRIPT FLUSH, after which
+// it replicates each script by its text again (replication.c,
+// replicationScriptCacheFlush). The next process may need those of before as
+// long as the checkpoint is before their last use.
+func (s *streaming) scriptFlush() error {
+	if s.tx.open { // nothing can be written yet; the next one does it
+		return nil
+	}
+	if err := s.r.w.Checkpoint(s.ctx); err != nil {
+		return err
+	}
+	return s.r.dropScripts(s.ctx)
+}
+
 // script makes a script in the stream one that brings its text along.
 func (s *streaming) script(c *resp.Command) error {
 	switch {

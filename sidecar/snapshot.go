@@ -36,6 +36,9 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 	if err := r.w.BeginSnapshot(ctx); err != nil {
 		return err
 	}
+	if err := r.dropScripts(ctx); err != nil {
+		return err
+	}
 	copied := &copyState{r: r, ctx: ctx, set: set, pos: sess.Pos, began: began}
 	if err := copied.read(w, sess); err != nil {
 		return err

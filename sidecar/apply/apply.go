@@ -60,6 +60,8 @@ type Writer interface {
 	// hash that EVALSHA names it by; Script finds it there.
 	KeepScript(ctx context.Context, sha, body string) error
 	Script(ctx context.Context, sha string) (body string, ok bool, err error)
+	// DropScripts forgets all of them.
+	DropScripts(ctx context.Context) error
 	// Settle waits until everything is written.
 	Settle(ctx context.Context) error
 	// Scan calls f with every key of the target, database by database. Delete
@@ -94,6 +96,8 @@ type Writer interface {
 	Full() bool
 	// Flush sends the open batch; with wait it returns when the target has it.
 	Flush(ctx context.Context, wait bool) error
+	// Checkpoint flushes, and writes the checkpoint of where the stream is now.
+	Checkpoint(ctx context.Context) error
 	// Pending returns up to limit of the keys whose values have to be fetched
 	// from the source (see pending.go); PendingCount is the number of all.
 	Pending(limit int) []Key

@@ -270,6 +270,17 @@ func (s *Standalone) KeepScript(ctx context.Context, sha, body string) error {
 	return s.Everywhere(ctx, "HSET", wire.ScriptsKey(s.o.Identity.Pair, s.o.Identity.Shard), sha, body)
 }
 
+// DropScripts forgets all scripts that were kept.
+func (s *Standalone) DropScripts(ctx context.Context) error {
+	return s.Everywhere(ctx, "UNLINK", wire.ScriptsKey(s.o.Identity.Pair, s.o.Identity.Shard))
+}
+
+// Checkpoint applies the open batch with a checkpoint, whatever is in it.
+func (s *Standalone) Checkpoint(ctx context.Context) error {
+	s.force = true
+	return s.Flush(ctx, true)
+}
+
 // Script reads a script that was kept.
 func (s *Standalone) Script(ctx context.Context, sha string) (body string, ok bool, err error) {
 	if s.prev != nil { // its answer comes first
@@ -289,6 +300,21 @@ func (s *Standalone) Script(ctx context.Context, sha string) (body string, ok bo
 func (t *Cluster) KeepScript(ctx context.Context, sha, body string) error {
 	_, err := t.holderDo(ctx, "HSET", wire.ScriptsKey(t.o.Identity.Pair, t.o.Identity.Shard), sha, body)
 	return err
+}
+
+// DropScripts forgets all scripts that were kept.
+func (t *Cluster) DropScripts(ctx context.Context) error {
+	_, err := t.holderDo(ctx, "UNLINK", wire.ScriptsKey(t.o.Identity.Pair, t.o.Identity.Shard))
+	return err
+}
+
+// Checkpoint applies the open batches and writes the checkpoint after them.
+func (t *Cluster) Checkpoint(ctx context.Context) error {
+	if err := t.Flush(ctx, true); err != nil {
+		return err
+	}
+	t.force = true
+	return t.advance(ctx)
 }
 
 // Script reads a script that was kept.

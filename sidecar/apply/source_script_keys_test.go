@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
@@ -129,5 +130,28 @@ return redis.call('SET',KEYS[3],0.1)`
 		}
 		wantValue(t, s, keys[1], "1000000000000000")
 		wantValue(t, s, keys[2], "0.10000000000000001")
+	}
+}
+
+// TestDropScripts: scripts may be dropped once the checkpoint is past the last
+// command that needs them; without a command to write it is written too.
+func TestDropScripts(t *testing.T) {
+	t.Parallel()
+	node, cluster := oneNode(t)
+	alone := testredis.Start(t)
+	standalone := NewStandalone(options(alone.Addr))
+	copied(t, standalone)
+	for s, w := range map[*testredis.Server]Writer{node: cluster, alone: standalone} {
+		must(t, w.KeepScript(t.Context(), "hash", "return 1"))
+		write(t, w, 200, "EVAL", "return redis.call('INCR',KEYS[1])", "1", "n")
+		w.Pass(at(300))
+		must(t, w.Checkpoint(t.Context()))
+		if got := s.Do(t, "HGET", wire.CheckpointKey("p", 0), wire.CkptOffset); got != "300" {
+			t.Errorf("the checkpoint is at %v", got)
+		}
+		must(t, w.DropScripts(t.Context()))
+		if _, ok, err := w.Script(t.Context(), "hash"); err != nil || ok {
+			t.Errorf("the script is still there: %v, %v", ok, err)
+		}
 	}
 }
