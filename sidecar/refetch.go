@@ -143,11 +143,14 @@ func (f *fetcher) take(round fetchRound) error {
 	return nil
 }
 
+// holds reports whether the stream has to stand still for the round under way.
+func (f *fetcher) holds() bool { return f.out && f.round == nil && f.old >= holdAfter }
+
 // hold waits for the round that is under way, where the stream has to: what
 // comes meanwhile goes to the spool. A round that was asked for at this very
 // place of the stream is not older than what was left out.
 func (f *fetcher) hold() error {
-	if !f.out || f.round != nil || f.old < holdAfter {
+	if !f.holds() {
 		return nil
 	}
 	t := time.NewTicker(50 * time.Millisecond)
@@ -232,7 +235,7 @@ func (s *streaming) putFetched(at int64) error {
 	if err := f.next(); err != nil {
 		return err
 	}
-	if err := f.hold(); err != nil {
+	if err := f.hold(); err != nil { // the flush that asked for it has applied all that was read
 		return err
 	}
 	if f.round == nil || f.round.offset > at {
@@ -263,14 +266,23 @@ func (s *streaming) putFetched(at int64) error {
 	if err := s.r.w.Put(s.ctx, values, write); err != nil {
 		return err
 	}
-	if f.round.err == nil && before-s.r.w.PendingCount() < len(values) {
-		f.old++
-	} else {
-		f.old = 0
-	}
+	f.count(len(values), before-s.r.w.PendingCount())
 	s.r.log.Debug("values were fetched from the source", "keys", len(values), "offset", f.round.offset)
 	f.done()
 	return s.flush(true)
+}
+
+// count counts the rounds in turn that brought a value that was too old. One
+// without any value says nothing about that: the source refused, or does not
+// know yet whether the keys are there.
+func (f *fetcher) count(values, written int) {
+	switch {
+	case values == 0:
+	case written < values:
+		f.old++
+	default:
+		f.old = 0
+	}
 }
 
 // done makes room for the next round.
