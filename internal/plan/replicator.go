@@ -33,11 +33,12 @@ const (
 )
 
 // Room for what a source may be ahead of its target, in memory and on disk, and
-// for what the marks of a sweep need beside it.
+// beside it for the marks of a sweep, a transaction that waits for its end with
+// its large arguments, and fetched values. More than that and the pod is evicted.
 const (
 	defaultSpoolMemory = 16 << 20
 	defaultSpoolDisk   = 4 << 30
-	spoolReserve       = 256 << 20
+	spoolReserve       = 2 << 30
 )
 
 // drainSeconds bounds what a replicator does after SIGTERM; its pod's grace
