@@ -82,6 +82,7 @@ func (o *operator) Look(context.Context) (switchover.World, error) {
 		return switchover.World{}, errCrash
 	}
 	w := switchover.World{Sites: map[string]switchover.Site{}}
+	clear(o.rv)
 	for _, name := range []string{"a", "b"} {
 		site := o.sites[name]
 		if !site.up {

@@ -49,13 +49,16 @@ var ErrNotReady = errors.New("stopped before the step")
 const maxRounds = 5
 
 // Run does what is left to do for a verb. Before it begins, confirm is asked
-// with the plan.
+// with the plan. Steps that are done again follow a new plan, but never one
+// that gives up what confirm was not asked about.
 func Run(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, confirm func(*Plan) error) (*Result, error) {
 	result := &Result{}
+	forced := false // as confirm was told
 	for round := 1; ; round++ {
+		result.Left = nil // what stopped the round before is no reason to stop this one
 		w, err := h.Look(ctx)
 		if err != nil {
-			return result, err
+			return result, afterwards(result, err)
 		}
 		result.Record = w.Record
 		p, err := Decide(w, verb, id, o)
@@ -66,6 +69,10 @@ func Run(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, con
 			if err := confirm(p); err != nil {
 				return result, err
 			}
+			forced = p.Switch.Forced
+		}
+		if p.Switch.Forced && !forced {
+			return result, nowForced(w, p.Switch.From)
 		}
 		result.Warnings = p.Warnings
 		err = work(ctx, h, verb, w.Record, p, result)
@@ -74,6 +81,16 @@ func Run(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, con
 		}
 		verb = pair.VerbResume
 	}
+}
+
+// nowForced stops a switch that was planned when it began and could only go on
+// by giving up what its old primary has: that may be one bad answer.
+func nowForced(w World, from string) error {
+	site := w.Sites[from]
+	return fault.New(fault.CodePartial,
+		"look at site "+from+": resume goes on without a loss when it answers, resume --accept-data-loss goes on without it, cancel takes it back",
+		"site %s answered when this switch began, and is not what it was: %s; what it has was not given up, and nobody can write until it goes on",
+		from, cmp.Or(site.Replaced, site.Why, "no reason was given"))
 }
 
 // afterwards: a refusal is no longer "nothing was done" once something was.
