@@ -58,3 +58,61 @@ func TestGivesUp(t *testing.T) {
 }
 
 func closed(r *pair.Record) { r.Body.Switch.Window = json.RawMessage(`{}`) }
+
+// closingHands stand for two sites of which the standby is taken over by
+// somebody else, with a higher fence, while the primary is closed.
+type closingHands struct {
+	record *pair.Record
+	rounds int
+}
+
+func (h *closingHands) Look(context.Context) (switchover.World, error) {
+	h.rounds++
+	fence := int64(1)
+	if h.rounds > 1 {
+		fence = 5
+	}
+	return switchover.World{
+		Record: h.record,
+		Sites: map[string]switchover.Site{
+			"a": {Name: "a", Reachable: true, Answers: true, Protectable: true, Closed: h.rounds > 1},
+			"b": {Name: "b", Reachable: true, Answers: true, Protectable: true, Protected: true, Fence: fence},
+		},
+		Link: switchover.Link{Complete: true, Running: true},
+	}, nil
+}
+
+func (*closingHands) Ready(context.Context, switchover.Step, *pair.Record) error { return nil }
+
+func (*closingHands) Do(_ context.Context, step switchover.Step, r *pair.Record) error {
+	switch step.Op {
+	case switchover.OpClose:
+		closed(r)
+	case switchover.OpLook:
+		return switchover.ErrMoved
+	}
+	return nil
+}
+
+func (h *closingHands) Save(_ context.Context, r *pair.Record, _ string, _ ...string) error {
+	saved, s := *r, *r.Body.Switch
+	saved.Body.Switch = &s
+	h.record = &saved
+	return nil
+}
+
+// TestGivesUpByStep: only what stopped a step takes the switch back, not what
+// refuses a new plan after the steps were to be done again.
+func TestGivesUpByStep(t *testing.T) {
+	h := &closingHands{record: &pair.Record{Pair: "dr1", Phase: pair.PhaseInSync, Epoch: 1, Primary: "a", Body: pair.Body{
+		Spec:  pair.Spec{Sites: []pair.Site{{Name: "a"}, {Name: "b"}}, PreferredPrimary: "a"},
+		Sites: map[string]pair.SiteState{"a": {}, "b": {}},
+	}}}
+	ran, err := switchover.Run(t.Context(), h, pair.VerbFailover, "op", switchover.Options{}, func(*switchover.Plan) error { return nil })
+	if fault.ExitCode(err) != fault.CodePartial || !fault.Has(err, fault.CodeRefused) || h.rounds != 2 {
+		t.Fatalf("after %d rounds exit %d: %v", h.rounds, fault.ExitCode(err), err)
+	}
+	if givesUp(t.Context(), ran, err) {
+		t.Errorf("taken back although another holds the standby: %v", err)
+	}
+}

@@ -26,6 +26,10 @@ func cancel(w World, s *pair.Switch, id string) (*Plan, error) {
 		if len(s.Window) == 0 && !w.Sites[s.From].Closed {
 			return p, nil // nothing was closed
 		}
+		if fence := w.Sites[s.To].Fence; fence > r.Epoch {
+			return nil, fault.Refuse("look at the records of both sites: one of them is out of date, or another pair of that name has taken site "+s.To+" over",
+				"site %s holds the fence of epoch %d, the record is at epoch %d: with site %s open again both could take writes", s.To, fence, r.Epoch, s.From)
+		}
 		if err := present(w, s.From, "the primary"); err != nil {
 			return nil, err
 		}
