@@ -1,7 +1,6 @@
 package execute
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,10 +219,16 @@ func (s *Session) connectOne(ctx context.Context, connect Connector, site pair.S
 		}
 	}
 	if s.Record != nil && req.Definition == nil && req.Verb != pair.VerbDelete {
-		// The record cannot be kept there, which must not stop a failover.
-		if gone, err := client.NamespaceGone(ctx, party.Site.Namespace); err != nil || gone != "" {
-			party.Err = fault.Wrap(fault.CodeError, "create it, if the instance is to come back; delete forgets the pair",
-				cmp.Or(err, fmt.Errorf("site %s (context %q): %s", site.Name, client.Context(), gone)))
+		gone, err := client.NamespaceGone(ctx, party.Site.Namespace)
+		switch {
+		case kube.IsUnreachable(err):
+			party.Err = err
+			return party, nil
+		case err != nil: // the API server answered: the site is not silent
+			return nil, err
+		case gone != "": // the record cannot be kept there, which must not stop a failover
+			party.Err = fault.New(fault.CodeError, "create it, if the instance is to come back; delete forgets the pair",
+				"site %s (context %q): %s", site.Name, client.Context(), gone)
 			return party, nil
 		}
 	}
