@@ -132,8 +132,9 @@ func (r *StatusReport) judgeIdentity(record *pair.Record, v inspection) {
 	remedy := "if it is another instance, or lost its data: delete the pair and apply it again for a new copy; else apply notes the new identity"
 	switch {
 	case v.site == r.Primary:
-		remedy = "make sure that its data is what you want to be copied; then apply notes the new identity. " +
-			"If it is not, failover --accept-data-loss makes the standby the primary"
+		remedy = fmt.Sprintf("kubectl redis-sync failover %s --accept-data-loss makes site %s the primary, with what it was a copy of. "+
+			"Only if what site %s holds now is what you want to be copied: apply notes the new identity, and makes site %s a copy of it",
+			r.Pair, r.Standby, v.site, r.Standby)
 	case record.Phase == pair.PhaseFailedOver:
 		remedy = fmt.Sprintf("kubectl redis-sync recover %s gives it a full copy, and notes the new identity", r.Pair)
 	}

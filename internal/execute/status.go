@@ -104,10 +104,13 @@ func Status(ctx context.Context, s *Session, verbs []pair.Verb, inspector *Inspe
 }
 
 // unlessReplaced: no planned switch begins while an instance is not the one
-// that the record knows.
+// that the record knows. The one that gives up a primary may.
 func (r *StatusReport) unlessReplaced(l pair.Legality) pair.Legality {
 	begins := l.Verb == pair.VerbFailover && r.Phase != pair.PhaseFailingOver || l.Verb == pair.VerbFailback && r.Phase != pair.PhaseFailingBack
 	for _, site := range r.Sites {
+		if l.Verb == pair.VerbFailover && site.Name == r.Primary {
+			continue
+		}
 		if l.Legal && begins && site.Replaced != "" {
 			return pair.Legality{Verb: l.Verb, Why: "site " + site.Name + " was made anew: apply notes the new one"}
 		}

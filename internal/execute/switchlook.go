@@ -205,7 +205,9 @@ func (h *switchHands) lookAtLink(ctx context.Context, w switchover.World) switch
 		link.Why += ": " + err.Error()
 		return link
 	}
-	link.Why, link.Complete = incomplete(checkpoints, r.Epoch)
+	if link.Why, link.Complete = incomplete(checkpoints, r.Epoch); link.Complete {
+		h.recognize(w, checkpoints)
+	}
 	lastHeard(&link, checkpoints, time.Now())
 	party := standby.found.Party
 	states, err := Replicators(ctx, party.Cluster, party.Site.Namespace, h.session.Name, party.Site.Name, r.Body.Shards)

@@ -2,6 +2,7 @@ package switchover
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
@@ -146,7 +147,8 @@ func (p *Plan) untilCommit(w World, o Options) error {
 	// standby is a copy of: it is as good as lost.
 	planned := from.Reachable && from.Answers && from.Replaced == ""
 	if from.Replaced != "" && !o.AcceptDataLoss {
-		return fault.Refuse(fmt.Sprintf("apply notes the new one, if its data is what is to be copied; --accept-data-loss makes site %s the primary without it", s.To),
+		return fault.Refuse(fmt.Sprintf("--accept-data-loss makes site %s the primary without it; "+
+			"only if what site %s holds now is what is to be copied: apply notes the new one, and makes site %s a copy of it", s.To, s.From, s.To),
 			"the primary, site %s, is not the instance that the record knows: %s; %s", s.From, from.Replaced, lastKnown(w.Link))
 	}
 	if !planned && !o.AcceptDataLoss {
@@ -172,11 +174,15 @@ func (p *Plan) untilCommit(w World, o Options) error {
 		s.Forced = true
 		if from.Replaced != "" {
 			p.warn("site %s is not the instance that the record knows: %s; %s", s.From, from.Replaced, lastKnown(w.Link))
+			p.warn("site %s answers: it is closed first, and what it holds is given up", s.From)
 		} else {
 			p.warn("site %s does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
 		}
 		if to.Replaced != "" { // its fence and checkpoints say that it is the copy all the same
 			p.warn("site %s is not the instance that the record knows: %s", s.To, to.Replaced)
+		}
+		if from.Reachable && from.Answers { // else both sites would take writes
+			p.add(OpClose, s.From)
 		}
 		p.commit()
 		return nil
@@ -227,6 +233,8 @@ func lastKnown(l Link) string {
 func (p *Plan) afterCommit(w World) {
 	s := &p.Switch
 	from := w.Sites[s.From]
+	answers := from.Reachable && from.Answers
+	closed := len(s.Window) > 0 || slices.Contains(p.Steps, Step{Op: OpClose, Site: s.From})
 	if !s.Opened {
 		p.fence(s.To)
 		if !s.Forced && !s.Opening && len(s.Positions) == 0 {
@@ -236,10 +244,10 @@ func (p *Plan) afterCommit(w World) {
 	}
 	p.add(OpStop, s.To)
 	switch {
-	case s.Forced:
+	case s.Forced && !(answers && closed):
 		p.warn("what site %s had not sent is lost; recover copies back when it answers again", s.From)
 		return
-	case !from.Reachable || !from.Answers:
+	case !answers:
 		p.Open = fmt.Sprintf("site %s is the primary, but site %s does not answer and is not protected as the standby", s.To, s.From)
 		return
 	case !from.Protectable:
@@ -250,6 +258,10 @@ func (p *Plan) afterCommit(w World) {
 	s.Kept = s.Kept && (from.Protected || from.Closed)
 	p.add(OpProtect, s.From)
 	p.add(OpLift, s.From)
+	if s.Forced {
+		p.warn("recover copies back to site %s, after you decided about what only that site has", s.From)
+		return
+	}
 	if s.NoReverse {
 		return
 	}

@@ -235,16 +235,18 @@ func TestReplaced(t *testing.T) {
 			t.Errorf("site %s: %v, remedy %q", name, err, fault.Remedy(err))
 		}
 	}
-	// A primary that lost its data is a lost one, although it answers; nothing
-	// is done at its servers.
+	// A primary that lost its data is a lost one, but where it answers it must not
+	// go on to take writes beside the new one.
 	p, err := switchover.Decide(replace("a"), pair.VerbFailover, "op", switchover.Options{AcceptDataLoss: true})
-	if err != nil || !p.Switch.Forced || !strings.Contains(strings.Join(p.Warnings, "\n"), anew) {
+	if err != nil || !p.Switch.Forced || !strings.Contains(strings.Join(p.Warnings, "\n"), anew) || !strings.Contains(strings.Join(p.Warnings, "\n"), "site a answers") {
 		t.Fatalf("%+v, %v", p, err)
 	}
+	var steps []string
 	for _, step := range p.Steps {
-		if step.Site == "a" {
-			t.Errorf("a step at site a: %s", step)
-		}
+		steps = append(steps, string(step.Op)+" "+step.Site)
+	}
+	if got := strings.Join(steps, ", "); got != "close a, commit b, fence b, open b, stop b, protect a, lift a" {
+		t.Errorf("the steps are %s", got)
 	}
 	// Its standby may be promoted all the same: fence and checkpoints are there.
 	w := replace("b")

@@ -52,6 +52,17 @@ var courses = []course{
 		}},
 		{verb: pair.VerbFailback, before: func(s *sim) { s.sites["a"].apps = true }},
 	}, "a", pair.PhaseInSync, 3},
+	{"primary made anew", false, []act{
+		{verb: pair.VerbFailover, o: switchover.Options{AcceptDataLoss: true}, before: func(s *sim) {
+			s.giveUp("a", "b")
+			s.remake("a")
+			s.tick() // the new instance takes writes at once
+			s.giveUp("a", "b")
+			s.sites["a"].apps = false
+		}},
+		{verb: pair.VerbRecover, o: switchover.Options{Discard: true}},
+		{verb: pair.VerbFailback, before: func(s *sim) { s.sites["a"].apps = true }},
+	}, "a", pair.PhaseInSync, 3},
 }
 
 // runs counts, so that the test says how much it explored.

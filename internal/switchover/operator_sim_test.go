@@ -103,6 +103,9 @@ func (o *operator) Look(context.Context) (switchover.World, error) {
 			Protectable: site.protectable, WhyNot: "it knows no ACLs", Shards: []pair.ShardState{{Pods: []string{name + "-0"}}},
 		}
 		if view.Answers {
+			if site.anew {
+				view.Replaced = "it was made anew"
+			}
 			view.Fence, view.Closed, view.Protected, view.Keys = site.fence, site.closed, site.protected, int64(len(site.log))
 		}
 		w.Sites[name] = view
@@ -285,6 +288,7 @@ func (o *operator) committed(r *pair.Record) error {
 
 func (o *operator) link(r *pair.Record, to string) {
 	from := r.Primary
+	o.sites["a"].anew, o.sites["b"].anew = false, false // who copies has accepted them
 	for _, l := range o.links {
 		if !l.frozen && (l.to != to || l.epoch != r.Epoch) {
 			l.running, l.conn = false, false // pruned

@@ -141,7 +141,7 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 			return u.inTheMiddle(step, err)
 		}
 		result.Done = append(result.Done, step)
-		if step.Op == OpProtect && !u.mayFeed() {
+		if step.Op == OpProtect && !r.Body.Switch.Forced && !u.mayFeed() {
 			result.Left = nil
 			return u.stopUnkept(ctx)
 		}

@@ -115,6 +115,10 @@ func (s *script) happen(t *testing.T, words []string) string {
 	case "restart": // its pods are made anew: without window and protection
 		site().redis, site().closed, site().protected = true, false, false
 		s.tick()
+	case "remake": // another instance is there under its name
+		s.giveUp(args[0], s.other(args[0]))
+		s.remake(args[0])
+		s.tick()
 	case "evict": // somebody removes the fence
 		site().fence = 0
 	case "unprotectable":
@@ -152,6 +156,13 @@ func (s *script) happen(t *testing.T, words []string) string {
 	}
 	s.check()
 	return ""
+}
+
+func (s *script) other(site string) string {
+	if site == "a" {
+		return "b"
+	}
+	return "a"
 }
 
 // verb runs one, with its flags, and with what goes wrong.

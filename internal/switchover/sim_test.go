@@ -27,6 +27,7 @@ type simSite struct {
 	name              string
 	up, redis, apps   bool // API server, Redis, applications that try to write
 	protectable       bool
+	anew              bool // another instance than the record knows
 	closed, protected bool
 	fence             int64
 	log               []string
@@ -202,6 +203,18 @@ func (s *sim) giveUp(site, other string) {
 func (t *simSite) damage() { t.log = t.log[1:] }
 
 func (t *simSite) repair(other *simSite) { t.log = slices.Clone(other.log[:t.ckpt.pos]) }
+
+// remake puts another instance with nothing in it in the place of a site's,
+// and nobody copies from it.
+func (s *sim) remake(name string) {
+	t := s.sites[name]
+	t.log, t.anew, t.closed, t.protected, t.fence, t.ckpt = nil, true, false, false, 0, simCheckpoint{}
+	for _, l := range s.links {
+		if l.from == name {
+			l.running, l.conn = false, false
+		}
+	}
+}
 
 // missing are the acknowledged writes that a site lacks and nobody gave up.
 func (s *sim) missing(site string) []string {
