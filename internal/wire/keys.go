@@ -95,7 +95,7 @@ const (
 	CkptSourceOffset = "sourceOffset" // last seen offset of the shard's master
 	CkptHeld         = "held"         // "1": near deadlines of the snapshot are held back (HeldMillis)
 	CkptSourceTime   = "sourceTime"   // when it was seen, Unix milliseconds
-	CkptUpTo         = "upTo"         // the target holds all that the shard's master had then, Unix milliseconds; missing while not known
+	CkptUpTo         = "upTo"         // the target holds all that the shard's master had then, Unix milliseconds; 0 or missing while not known
 	CkptPending      = "pending"      // of a cluster target: how many keys are still to be fetched from the source
 	CkptGeneration   = "generation"   // of a cluster target: how its slots were divided, and where its frontiers are
 )

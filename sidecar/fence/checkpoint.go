@@ -84,16 +84,16 @@ type Seen struct {
 // Fields are the arguments after HSET key that write the checkpoint of a
 // stream.
 func Fields(id Identity, pos psync.Position, seen Seen) []string {
-	fields := []string{
+	upTo := int64(0) // written in any case: that of another process says nothing now
+	if !seen.UpTo.IsZero() {
+		upTo = seen.UpTo.UnixMilli()
+	}
+	return []string{
 		wire.CkptEpoch, strconv.FormatInt(id.Epoch, 10), wire.CkptSlots, id.Slots, wire.CkptReplID, pos.ReplID,
 		wire.CkptOffset, strconv.FormatInt(pos.Offset, 10), wire.CkptDB, strconv.Itoa(pos.DB),
 		wire.CkptState, wire.CkptStateStream, wire.CkptSourceOffset, strconv.FormatInt(seen.Offset, 10),
-		wire.CkptSourceTime, strconv.FormatInt(seen.At.UnixMilli(), 10),
+		wire.CkptSourceTime, strconv.FormatInt(seen.At.UnixMilli(), 10), wire.CkptUpTo, strconv.FormatInt(upTo, 10),
 	}
-	if !seen.UpTo.IsZero() {
-		fields = append(fields, wire.CkptUpTo, strconv.FormatInt(seen.UpTo.UnixMilli(), 10))
-	}
-	return fields
 }
 
 // PendingField says how many keys the target lacks up to the offset, where
