@@ -27,7 +27,7 @@ func (r *Replicator) withoutOurs(c *resp.Command) (left bool, err error) {
 	if len(c.Args) < 2 {
 		return true, nil
 	}
-	if len(c.Args) > 2 && severalKeys(c.Args[0][0]) {
+	if len(c.Args) > 2 && severalKeys(c.Args[0]) {
 		if per, ok := route.Splittable(c.Args[0]); ok {
 			return r.withoutOurKeys(c, per), nil
 		}
@@ -43,8 +43,11 @@ func (r *Replicator) withoutOurs(c *resp.Command) (left bool, err error) {
 
 // severalKeys reports whether a command's name may begin one that
 // route.Splittable knows; most commands are told by their first letter.
-func severalKeys(first byte) bool {
-	switch first | 0x20 {
+func severalKeys(name []byte) bool {
+	if len(name) == 0 {
+		return false
+	}
+	switch name[0] | 0x20 {
 	case 'd', 'u', 'm', 't':
 		return true
 	}

@@ -18,13 +18,13 @@ import (
 // one that the promoted replica grants; what some nodes have beyond it must go.
 func TestLostHistory(t *testing.T) {
 	t.Parallel()
-	for name, command := range map[string]string{"repeatable": "SET", "in a script": "APPEND", "none": ""} {
+	for name, command := range map[string]string{"repeatable": "SET", "in a script": "APPEND", "in parts": "MSET", "none": ""} {
 		t.Run(name, func(t *testing.T) {
 			a := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 			b := testredis.StartReplica(t, a, append(debugArgs(), "--repl-backlog-size", "64mb")...)
 			dst := patientCluster(t)
 			fence(t, dst)
-			a.Do(t, "EVAL", "for i=1,2000 do redis.call('SET','key:'..i,'common') end", "0") // 100 lost ones are not many
+			a.Do(t, "EVAL", "for i=1,25000 do redis.call('SET','key:'..i,'common') end", "0") // so that the lost ones are few
 			l := link{slots: "0-16383", sources: []string{a.Addr}, target: dst.target}
 			first := startProcess(t, l)
 			first.waitFor(t, time.Minute, "the first to be in sync", func(s wire.Status) bool { return s.InSync && s.AppliedOffset == offset(t, a) })
@@ -47,7 +47,7 @@ func TestLostHistory(t *testing.T) {
 			// script that moves its frontier as well, and the source refuses.
 			switch {
 			case command == "" && s.FullSync.Count != 0, command != "" && s.FullSync.Count != 1,
-				command == "SET" && !strings.Contains(s.FullSync.Reason, "lost what came after"):
+				(command == "SET" || command == "MSET") && !strings.Contains(s.FullSync.Reason, "lost what came after"):
 				t.Errorf("%d full copies, %d partial: %s", s.FullSync.Count, s.FullSync.Partial, s.FullSync.Reason)
 			}
 			second.finish(t)
@@ -63,6 +63,10 @@ func loseSome(t *testing.T, src, replica *testredis.Server, nodes []*testredis.S
 	t.Helper()
 	t.Cleanup(func() { nodes[1].Signal(t, syscall.SIGCONT) })
 	host, port, _ := strings.Cut(src.Addr, ":")
+	lost := []string{"MSET"}
+	for i := range 2100 {
+		lost = append(lost, fmt.Sprintf("lost:%d", i+1), "lost")
+	}
 	for try := range 20 {
 		replica.Do(t, "REPLICAOF", host, port)
 		src.Do(t, "SET", "key:0", strconv.Itoa(try))
@@ -73,7 +77,11 @@ func loseSome(t *testing.T, src, replica *testredis.Server, nodes []*testredis.S
 			return
 		}
 		nodes[1].Signal(t, syscall.SIGSTOP)
-		src.Do(t, "EVAL", "for i=1,100 do redis.call(ARGV[1],'lost:'..i,'lost') end", "0", command)
+		if command == "MSET" {
+			src.Do(t, lost...)
+		} else {
+			src.Do(t, "EVAL", "for i=1,100 do redis.call(ARGV[1],'lost:'..i,'lost') end", "0", command)
+		}
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			for i := range 100 {
 				if v, err := nodes[0].TryDo("EXISTS", fmt.Sprintf("lost:%d", i)); err == nil && v == int64(1) {
@@ -82,7 +90,7 @@ func loseSome(t *testing.T, src, replica *testredis.Server, nodes []*testredis.S
 			}
 		}
 		nodes[1].Signal(t, syscall.SIGCONT)
-		src.Do(t, "EVAL", "for i=1,100 do redis.call('DEL','lost:'..i) end", "0")
+		src.Do(t, "EVAL", "for i=1,2100 do redis.call('DEL','lost:'..i) end", "0")
 	}
 	t.Fatal("no node had commands beyond the noted position")
 }

@@ -266,17 +266,19 @@ func (s *streaming) putFetched(at int64) error {
 	if err := s.r.w.Put(s.ctx, values, write); err != nil {
 		return err
 	}
-	f.count(len(values), before-s.r.w.PendingCount())
+	f.count(f.round.err, len(values), before-s.r.w.PendingCount())
 	s.r.log.Debug("values were fetched from the source", "keys", len(values), "offset", f.round.offset)
 	f.done()
 	return s.flush(true)
 }
 
 // count counts the rounds in turn that brought a value that was too old. One
-// without any value says nothing about that: the source refused, or does not
-// know yet whether the keys are there.
-func (f *fetcher) count(values, written int) {
+// without any value says nothing about that: the source does not know yet
+// whether the keys are there. While it refuses, the stream must go on.
+func (f *fetcher) count(refused error, values, written int) {
 	switch {
+	case refused != nil:
+		f.old = 0
 	case values == 0:
 	case written < values:
 		f.old++

@@ -1,25 +1,33 @@
 package sidecar
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // TestFetchRoundsCount: rounds that bring no value neither count as too old nor
-// end a run of those that do.
+// end a run of those that do; but the stream goes on while the source refuses.
 func TestFetchRoundsCount(t *testing.T) {
 	f := &fetcher{out: true}
 	for i, round := range []struct {
 		values, written int
+		refused         error
 		holds           bool
 	}{
-		{2, 1, false},
-		{0, 0, false}, // all of its keys are unsure, or the source refused
-		{1, 0, false},
-		{0, 0, false},
-		{128, 127, true},
-		{0, 0, true},
-		{1, 1, false},
-		{1, 0, false},
+		{2, 1, nil, false},
+		{0, 0, nil, false}, // all of its keys are unsure
+		{1, 0, nil, false},
+		{0, 0, nil, false},
+		{128, 127, nil, true},
+		{0, 0, nil, true},
+		{0, 0, errors.New("NOPERM"), false},
+		{1, 0, nil, false},
+		{1, 0, nil, false},
+		{1, 0, nil, true},
+		{1, 1, nil, false},
+		{1, 0, nil, false},
 	} {
-		if f.count(round.values, round.written); f.holds() != round.holds {
+		if f.count(round.refused, round.values, round.written); f.holds() != round.holds {
 			t.Errorf("after round %d the stream is to stand still: %v", i, f.holds())
 		}
 	}

@@ -321,7 +321,7 @@ func (r *Replicator) newWriter() apply.Writer {
 		Identity: r.id, Slots: r.slots, Addrs: r.cfg.TargetAddrs, Sentinels: t.Sentinels, MasterName: t.MasterName,
 		Conn: r.cfg.Target, Sentinel: r.cfg.Sentinel, BatchCount: max(r.cfg.Advanced.PipelineCountLimit, 1),
 		Log: r.log, Waiting: r.waiting, SkipExisting: r.cfg.Advanced.RestoreBehavior == config.RestoreSkip,
-		Bulk: r.bulk,
+		Bulk: r.bulk, MaxQueued: r.cfg.Advanced.TargetMaxQuerybufLen,
 		Seen: func() fence.Seen {
 			if s := r.seen.Load(); s != nil {
 				seen := *s

@@ -378,10 +378,20 @@ func (s *streaming) put(c *resp.Command) error {
 	case len(fitted) == 0:
 		s.pass()
 		return nil
-	case c.Kept > 0: // the other form may need what is not in memory
+	case c.Kept > 0, s.r.guard.on && scripted(fitted): // the other form may need what is not in memory, or not see that a key is gone
 		return s.r.w.Entail(s.ctx, c.Args, s.db, s.position())
 	}
 	return s.r.w.WriteAll(s.ctx, fitted, s.db, s.position())
+}
+
+// scripted reports whether a script is among the commands.
+func scripted(commands []rewrite.Command) bool {
+	for _, args := range commands {
+		if route.ClassOf(args[0]) == route.ClassEval {
+			return true
+		}
+	}
+	return false
 }
 
 // own reports whether a command of a cluster's node is about the slots that

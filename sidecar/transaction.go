@@ -58,8 +58,8 @@ func (s *streaming) grow(c *resp.Command) error {
 	if s.tx.bytes += int64(len(c.Raw)); s.tx.bytes > maxTransaction {
 		return stopf("a transaction of the source, or one command, has more than %d bytes; the target could not hold it until its end", maxTransaction)
 	}
-	if s.tx.kept += c.Kept; s.tx.kept > s.r.maxKept() {
-		return stopf("a transaction of the source has more than %d bytes of large values; the target would not take it (client-query-buffer-limit, advanced.target_redis_client_max_querybuf_len)", s.r.maxKept())
+	if s.tx.kept += c.Kept; s.tx.bytes+s.tx.kept > s.r.maxKept() {
+		return stopf("a transaction of the source has more than %d bytes; the target would not take it (client-query-buffer-limit, advanced.target_redis_client_max_querybuf_len)", s.r.maxKept())
 	}
 	return nil
 }

@@ -165,6 +165,9 @@ type Options struct {
 	// Bulk has the arguments for which tokens stand in the commands of the
 	// stream; nil where there are none.
 	Bulk *bulk.Store
+	// MaxQueued is how many bytes of commands the target takes in one
+	// transaction; 0 for no limit.
+	MaxQueued int64
 	// Seen gives the source's own position, noted in each checkpoint.
 	Seen func() fence.Seen
 	// Existing says what BUSYKEY means when values are not to be replaced.

@@ -44,9 +44,9 @@ type Cluster struct {
 	recorded        int64          // what they say
 	recordedPending int            // how many pending keys the checkpoint tells of
 	force           bool
-	saved           []batchMark
 	savedNow        psync.Position
 	inTx            bool // between Save and Pass or Rollback
+	sentInTx        bool // a batch was sent since Save
 	keys            []int
 
 	pendingKeys

@@ -65,6 +65,13 @@ func (t *Cluster) answer(n *clusterNode) ([]looseCommand, error) {
 	if b.plain {
 		return b.answerPlain(n)
 	}
+	if b.told {
+		// Where it is refused, so is the script, which writes the same key, or
+		// its commands are; a full memory lets DEL pass, which the next note tells.
+		if err := resp.SkipReply(n.c.W); errors.As(err, new(*resp.ReadError)) {
+			return nil, err
+		}
+	}
 	r, err := resp.ReadReply(n.c.W)
 	if err != nil {
 		return nil, &resp.ReadError{Err: err}
@@ -232,9 +239,6 @@ func (t *Cluster) divide() {
 		n.cur.reset()
 	}
 	sortLoose(all)
-	for i := range t.saved {
-		t.saved[i].b = nil // what Save remembered is no place in a batch any more
-	}
 	for _, c := range t.screenLoose(all) {
 		b := t.owner[c.slot].cur
 		b.put(c.nodeCommand, c.raw)

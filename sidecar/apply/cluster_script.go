@@ -262,6 +262,11 @@ func (t *Cluster) one(c *looseCommand) error {
 	if err != nil {
 		return err
 	}
+	if c.mark < c.end {
+		if _, err := n.c.Do(t.tellAhead(n)...); err != nil {
+			return err
+		}
+	}
 	field := frontierOffset
 	if c.mark <= n.frontier {
 		field = frontierSlot + strconv.Itoa(c.slot)

@@ -57,6 +57,7 @@ func (t *Cluster) BeginSnapshot(ctx context.Context) error {
 	if err := t.onHolder(ctx, append([]string{"HSET", t.mainKey()}, fence.FullFields(t.o.Identity)...)...); err != nil {
 		return err
 	}
+	t.ahead = 0 // a connection made anew has read it again
 	return t.clearStaging(ctx)
 }
 

@@ -20,6 +20,7 @@ type nodeBatch struct {
 	cmds []nodeCommand
 	// plain: every command can be repeated at any time, so no script is needed.
 	plain bool
+	told  bool   // what is ahead was noted before it, which is answered first
 	out   []byte // what was sent
 }
 
@@ -48,13 +49,6 @@ const (
 
 func (c *nodeCommand) ours() bool { return c.kind == noted || c.kind == settled }
 
-// batchMark is the size of a batch at Save.
-type batchMark struct {
-	b         *nodeBatch
-	raw, cmds int
-	plain     bool
-}
-
 func (b *nodeBatch) reset() {
 	b.raw, b.cmds, b.plain = b.raw[:0], b.cmds[:0], true
 	if cap(b.raw) > 4*BatchBytes {
@@ -73,27 +67,34 @@ func (t *Cluster) Resume(pos psync.Position) {
 	}
 }
 
-// Save remembers the open batches.
+// Save remembers where the open batches are in the stream.
 func (t *Cluster) Save() {
-	t.saved = t.saved[:0]
-	for _, n := range t.nodes {
-		t.saved = append(t.saved, batchMark{n.cur, len(n.cur.raw), len(n.cur.cmds), n.cur.plain})
-	}
-	t.savedNow, t.inTx = t.now, true
+	t.savedNow, t.inTx, t.sentInTx = t.now, true, false
 	t.save()
 }
 
-// Rollback returns to what Save remembered.
+// Rollback takes out of the open batches what came since Save. What was sent
+// since then has run; the frontiers tell what is not to be repeated of it.
 func (t *Cluster) Rollback() {
-	for _, m := range t.saved {
-		if m.b == nil {
-			t.added = nil // so may be the names of keys that became pending
-			continue      // it was sent; its frontier tells what is not to be repeated
-		}
-		m.b.raw, m.b.cmds, m.b.plain = m.b.raw[:m.raw], m.b.cmds[:m.cmds], m.plain
+	for _, n := range t.nodes {
+		n.cur.cut(t.savedNow.Offset)
+	}
+	if t.sentInTx {
+		t.added = nil // so may be the names of keys that became pending
 	}
 	t.now, t.inTx = t.savedNow, false
 	t.rollback()
+}
+
+// cut takes the commands out that end after an offset; they are the last ones.
+func (b *nodeBatch) cut(offset int64) {
+	i := len(b.cmds)
+	for i > 0 && b.cmds[i-1].end > offset {
+		i--
+	}
+	if i < len(b.cmds) {
+		b.raw, b.cmds, b.plain = b.raw[:b.cmds[i].from], b.cmds[:i], i == 0
+	}
 }
 
 // Pass notes a position after commands without data.
@@ -338,24 +339,22 @@ func (t *Cluster) Flush(ctx context.Context, wait bool) error {
 // the answer is read.
 func (t *Cluster) send(n *clusterNode) {
 	b := n.cur
-	for i := range t.saved {
-		if t.saved[i].b == b {
-			t.saved[i].b = nil
-		}
-	}
+	t.sentInTx = t.sentInTx || t.inTx
 	if n.cur = n.spare; n.cur == nil {
 		n.cur = &nodeBatch{}
 	}
 	n.spare = nil
 	n.cur.reset()
 	n.prev = b
-	end := b.cmds[len(b.cmds)-1].end
-	t.ahead = max(t.ahead, end)
+	t.ahead = max(t.ahead, b.cmds[len(b.cmds)-1].end)
+	b.out = b.out[:0]
+	if b.told = b.plain || b.passes(); b.told {
+		b.out = resp.AppendCommand(b.out, t.tellAhead(n)...)
+	}
 	if b.plain {
-		b.out = resp.AppendCommand(b.out[:0], "HSET", t.frontierKey(n.tag), frontierAhead, strconv.FormatInt(end, 10))
 		b.out = append(b.out, b.raw...)
 	} else {
-		b.out = t.script(b.out[:0], n, frontierOffset, b.cmds, b.raw)
+		b.out = t.script(b.out, n, frontierOffset, b.cmds, b.raw)
 	}
 	if n.c == nil {
 		return
@@ -364,6 +363,22 @@ func (t *Cluster) send(n *clusterNode) {
 		_ = n.c.Close()
 		n.c = nil
 	}
+}
+
+// tellAhead is the command that notes in a node how far the target may be.
+func (t *Cluster) tellAhead(n *clusterNode) []string {
+	return []string{"HSET", t.frontierKey(n.tag), frontierAhead, strconv.FormatInt(t.ahead, 10)}
+}
+
+// passes reports whether the frontier does not say of every command of the
+// batch that it has run.
+func (b *nodeBatch) passes() bool {
+	for i := range b.cmds {
+		if b.cmds[i].mark < b.cmds[i].end {
+			return true
+		}
+	}
+	return false
 }
 
 // advance writes the frontier of every node, at most once a second and only

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/testredis"
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/bulk"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
 )
@@ -260,5 +261,43 @@ func TestReleaseLeavesFarDeadlines(t *testing.T) {
 	}
 	if got := s.Do(t, "PEXPIRETIME", "held"); got != soon {
 		t.Errorf("the held deadline is %v, want %d", got, soon)
+	}
+}
+
+// TestNotPassedInTransaction: what is left out inside of an open transaction
+// is not applied, whatever is answered meanwhile.
+func TestNotPassedInTransaction(t *testing.T) {
+	s := testredis.Start(t)
+	w := NewStandalone(options(s.Addr))
+	copied(t, w)
+	must(t, w.Entail(t.Context(), [][]byte{[]byte("SADD"), []byte("k"), []byte("m")}, 0, at(150)))
+	must(t, w.Flush(t.Context(), false))
+	w.Save()
+	write(t, w, 300, "SADD", "k", "n")
+	must(t, w.HoldBack(t.Context()))
+	w.Rollback()
+	must(t, w.Flush(t.Context(), true))
+	if w.Applied().Offset != 150 {
+		t.Errorf("applied up to %d", w.Applied().Offset)
+	}
+}
+
+// TestTransactionTooLargeForTarget: a transaction that is small at the source
+// may be one that the target ends the connection for. That is said, and not
+// tried for ever.
+func TestTransactionTooLargeForTarget(t *testing.T) {
+	s := testredis.Start(t, "--client-query-buffer-limit", "1mb")
+	o := options(s.Addr)
+	o.Bulk, o.MaxQueued = bulk.New(t.TempDir(), 0), 1<<20
+	w := NewStandalone(o)
+	copied(t, w)
+	w.Save()
+	var err error
+	i := 0
+	for ; i < 20_000 && err == nil; i++ {
+		err = w.Write(t.Context(), command(t, "PERSIST", "k"), 0, at(int64(200+i)))
+	}
+	if err == nil || !strings.Contains(err.Error(), "client-query-buffer-limit") || i < 1000 {
+		t.Errorf("after %d commands: %v", i, err)
 	}
 }

@@ -130,7 +130,7 @@ func (s *Standalone) entail(args [][]byte, db int, end psync.Position) error {
 		s.skip(end)
 	}
 	s.cur.end = end
-	return s.spill(end.Offset)
+	return s.grown(end.Offset, 0)
 }
 
 // Put writes fetched values.

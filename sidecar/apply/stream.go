@@ -14,6 +14,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rewrite"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/window"
 )
 
 // batch is a run of commands of the stream that is applied as one
@@ -27,12 +28,15 @@ type batch struct {
 	end   psync.Position
 	data  bool
 	saved savepoint
-	// spilled is where in buf the commands begin that spill may take.
-	spilled int
+	// spilled is where in buf the commands begin that spill may take; inFiles
+	// are the bytes that it took, and kept those of large arguments, of the
+	// transaction of the source at hand.
+	spilled       int
+	inFiles, kept int64
 	// deadlines are the commands of which the answer 0 means that the key is
 	// not there.
 	deadlines []watched
-	ran       []bool // the commands that EXEC did not answer with an error
+	ran       []outcome
 }
 
 // watched is the place of a command that watch made in its batch, twice, and
@@ -42,6 +46,25 @@ type watched uint32
 
 func (w watched) index() int    { return int(w / 2) }
 func (w watched) careful() bool { return w%2 == 1 }
+
+// outcome is what EXEC answered to a command.
+type outcome uint8
+
+const (
+	ran     outcome = iota
+	failed          // with an error; a script may have written before
+	refused         // it did not run, for want of a right
+)
+
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil, strings.Contains(err.Error(), afterWrite):
+		return ran
+	case resp.IsCode(err, "NOPERM") && !deniedInScript(err.Error()):
+		return refused
+	}
+	return failed
+}
 
 // savepoint is a batch before a transaction of the source began.
 type savepoint struct {
@@ -59,6 +82,7 @@ var (
 func (b *batch) reset() {
 	b.buf, b.tail, b.n, b.db, b.data = append(b.buf[:0], multiCommand...), b.tail[:0], 0, 0, false
 	b.deadlines = b.deadlines[:0]
+	b.spilled, b.inFiles, b.kept = 0, 0, 0
 	if cap(b.buf) > 4*BatchBytes { // a large value went through; do not keep its room
 		b.buf = append(make([]byte, 0, BatchBytes), multiCommand...)
 	}
@@ -89,7 +113,7 @@ func (s *Standalone) newBatch() *batch {
 func (s *Standalone) Save() {
 	b := s.cur
 	b.saved = savepoint{len(b.buf), b.n, b.db, len(b.deadlines), b.end, b.data}
-	b.spilled = len(b.buf)
+	b.spilled, b.inFiles, b.kept = len(b.buf), 0, 0
 	s.inTx = true
 	s.save()
 }
@@ -97,17 +121,33 @@ func (s *Standalone) Save() {
 // spillAbove is how many bytes of a transaction of the source stay in memory.
 const spillAbove = 1 << 20
 
+// grown follows each command of a transaction of the source. Servers since 8.0
+// count what is queued, and end the connection (networking.c,
+// readQueryFromClient): it would be sent again for ever.
+func (s *Standalone) grown(end, kept int64) error {
+	b := s.cur
+	if !s.inTx {
+		return nil
+	}
+	b.kept += kept
+	if n := int64(len(b.buf)-b.saved.size) + b.inFiles + b.kept; s.o.MaxQueued > 0 && n > s.o.MaxQueued {
+		return fmt.Errorf("a transaction of the source makes one of more than %d bytes, which the target would not take (client-query-buffer-limit, advanced.target_redis_client_max_querybuf_len)", s.o.MaxQueued)
+	}
+	return s.spill(end)
+}
+
 // spill moves what a transaction of the source has brought so far to a file: it
 // is sent only when its end has come. end is the offset after it.
 func (s *Standalone) spill(end int64) error {
 	b := s.cur
-	if !s.inTx || s.o.Bulk == nil || len(b.buf)-b.spilled < spillAbove {
+	if s.o.Bulk == nil || len(b.buf)-b.spilled < spillAbove {
 		return nil
 	}
 	token, err := s.o.Bulk.KeepCommands(b.buf[b.spilled:], end)
 	if err != nil {
 		return err
 	}
+	b.inFiles += int64(len(b.buf) - b.spilled)
 	b.buf = append(b.buf[:b.spilled], token...)
 	b.spilled = len(b.buf)
 	return nil
@@ -153,7 +193,7 @@ func (s *Standalone) Write(_ context.Context, c *resp.Command, db int, end psync
 	}
 	s.cur.data = true
 	s.cur.end = end
-	return s.spill(end.Offset)
+	return s.grown(end.Offset, c.Kept)
 }
 
 // use selects a database for the next command.
@@ -182,7 +222,7 @@ func (s *Standalone) Pass(end psync.Position) {
 
 // Full reports whether the open batch should be flushed.
 func (s *Standalone) Full() bool {
-	return len(s.cur.buf) >= BatchBytes || s.cur.n >= s.o.BatchCount
+	return len(s.cur.buf) >= BatchBytes || s.cur.n >= s.o.BatchCount || s.cur.inFiles > 0
 }
 
 // Applied is the position up to which the target has everything.
@@ -303,7 +343,7 @@ func (s *Standalone) await(ctx context.Context) error {
 	s.committed, s.passed, s.lastCkpt = b.end, b.end, time.Now()
 	s.prev = nil
 	s.free = append(s.free, b)
-	if !s.cur.data && s.cur.end.Offset > s.passed.Offset {
+	if !s.inTx && !s.cur.data && s.cur.end.Offset > s.passed.Offset {
 		s.passed = s.cur.end
 	}
 	return nil
@@ -399,6 +439,7 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 	var last error
 	b.ran = b.ran[:0]
 	var absents []int
+	names := nameCursor{o: &s.o, buf: b.buf, i: -1}
 	for i := range n {
 		if len(watch) > 0 && watch[0].index() == i {
 			r, err := resp.ReadReply(s.c.W)
@@ -409,14 +450,14 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 				absents = append(absents, i)
 			}
 			err = r.Err()
-			if b.ran = append(b.ran, err == nil); err != nil && execErr == nil && !harmless(err, nil) {
+			if b.ran = append(b.ran, outcomeOf(err)); err != nil && execErr == nil && !harmless(err, nil) {
 				execErr, first = err, i
 			}
 			watch = watch[1:]
 			continue
 		}
 		err := resp.SkipReply(s.c.W)
-		b.ran = append(b.ran, err == nil)
+		b.ran = append(b.ran, outcomeOf(err))
 		if last = err; err == nil {
 			continue
 		}
@@ -424,7 +465,7 @@ func (s *Standalone) readExec(b *batch) (execErr error, first int, err error) {
 		if errors.As(err, &broken) {
 			return nil, -1, err
 		}
-		if execErr == nil && !harmless(err, s.o.commandName(b.buf, i+1)) {
+		if execErr == nil && !harmless(err, names.at(i+1)) {
 			execErr, first = err, i
 		}
 	}
@@ -449,22 +490,47 @@ func denied(err error) bool {
 func (b *batch) wrote(o *Options) bool {
 	w := o.commandsOf(b.buf[len(multiCommand):])
 	var c resp.Command
-	for _, ran := range b.ran {
+	for _, was := range b.ran {
 		if resp.ReadCommand(w, &c) != nil {
 			return true
 		}
-		if class := route.ClassOf(c.Args[0]); ran && class != route.ClassSelect && class != route.ClassPublish {
+		switch class := route.ClassOf(c.Args[0]); {
+		case was == refused, class == route.ClassSelect, class == route.ClassPublish:
+		case was == ran, class == route.ClassEval && !writesLast(c.Args):
 			return true
 		}
 	}
 	return false
 }
 
-// commandName is the name of the i-th command of a buffer.
-func (o *Options) commandName(buf []byte, i int) []byte {
-	var data *DataError
-	if errors.As(o.dataError(buf, i, nil), &data) {
-		return []byte(data.Command)
+// writesLast reports whether a script is one of ours of which the only write
+// is the last thing that it does: when it fails, nothing is written; or one
+// that says itself when it was ended in the middle (see denied).
+func writesLast(args [][]byte) bool {
+	body := string(args[1])
+	return body == deadlineScript || body == guardScript || strings.Contains(body, afterWrite)
+}
+
+// nameCursor finds the names of commands in a buffer, each after the one
+// before it.
+type nameCursor struct {
+	o   *Options
+	buf []byte
+	w   *window.Window
+	c   resp.Command
+	i   int
+}
+
+// at is the name of the i-th command; nil when there is none.
+func (n *nameCursor) at(i int) []byte {
+	if n.w == nil {
+		n.w = n.o.commandsOf(n.buf)
 	}
-	return nil
+	for n.i < i {
+		if n.i++; resp.ReadCommand(n.w, &n.c) != nil {
+			n.i = i
+			return nil
+		}
+	}
+	return n.c.Args[0]
 }
