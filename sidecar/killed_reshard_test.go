@@ -77,7 +77,7 @@ func TestKilledWhileTargetReshards(t *testing.T) {
 		last = s
 		return s.InSync && s.Complete && strconv.FormatInt(s.AppliedOffset, 10) == infoField(t, src, "master_repl_offset")
 	})
-	compare(t, contents(t, src), contents(t, m...))
+	compareMoved(t, contents(t, src), contents(t, m...))
 	if last.FullSync.Count != 0 {
 		t.Errorf("%d full copies: %s", last.FullSync.Count, last.FullSync.Reason)
 	}
