@@ -234,7 +234,7 @@ func TestClusterTargetNodes(t *testing.T) {
 	<-done
 	writeSome(t, src, rnd, 500)
 	r.waitEqualOffsets(t, src)
-	compare(t, contents(t, src), contents(t, old...))
+	compareMoved(t, contents(t, src), contents(t, old...))
 	if s := r.Status().Get(); s.FullSync.Count != 1 {
 		t.Errorf("%d full copies: %s", s.FullSync.Count, s.FullSync.Reason)
 	}

@@ -108,6 +108,7 @@ func lostSite(t *testing.T, s *scene) {
 	seen := watchSteps(t, d.near)
 	d.inSync(t, time.Minute)
 	time.Sleep(6 * time.Second) // of writes that must not get lost
+	d.heardOf(t)
 	restore := d.cut(t)
 	since := d.force(t)
 	samples := seen.end()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -146,6 +147,23 @@ func (d *disasters) cut(t *testing.T) (restore func()) {
 
 var lastHeard = regexp.MustCompile(`last heard of at (\S+) \((\d+) s ago\), when the standby was (\d+) bytes and (\d+\.\d) s behind`)
 
+// heardOf waits until the standby has noted that it heard of every shard of the
+// primary a moment ago: what it says of a lost primary begins there.
+func (d *disasters) heardOf(t *testing.T) {
+	t.Helper()
+	d.eventually(t, 30*time.Second, "every shard of the primary was heard of within two seconds", func() bool {
+		for shard := range shards {
+			text := d.doOnTarget(t, "HGET", wire.CheckpointKey(d.pair.Name, shard), wire.CkptSourceTime)
+			at, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || time.Since(time.UnixMilli(at)) > 2*time.Second {
+				t.Logf("shard %d was heard of at %q, now is %d", shard, text, time.Now().UnixMilli())
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // force is the failover without the primary: refused first, and then done.
 // It returns when the primary was heard of last, as the refusal says.
 func (d *disasters) force(t *testing.T) (since time.Time) {
@@ -252,6 +270,7 @@ func siteCut(t *testing.T, d *disasters) {
 	d.inSync(t, time.Minute)
 	b := d.bareReplicator(t)
 	time.Sleep(10 * time.Second) // of writes that must not get lost
+	d.heardOf(t)
 	cutAt := time.Now()
 	restore := d.cut(t)
 	since := d.force(t)
