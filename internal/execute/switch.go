@@ -213,7 +213,19 @@ func (r *SwitchResult) fill(ran *switchover.Result, last *pair.Record) {
 // Ready runs the hook before a step. For the commit this has to be before it
 // is written down: that is the point of no return.
 func (h *switchHands) Ready(ctx context.Context, step switchover.Step, r *pair.Record) error {
-	return h.hook(ctx, step, false, r)
+	if err := h.hook(ctx, step, false, r); err != nil {
+		return err
+	}
+	planned := h.drained != nil && !r.Body.Switch.Forced && r.Body.Switch.Verb != pair.VerbCancel
+	if h.opts.Hook == nil || step.Op != switchover.OpCommit || !planned {
+		return nil
+	}
+	// The hook may have taken minutes since the last look.
+	site, err := h.site(step.Site)
+	if err != nil {
+		return err
+	}
+	return h.lookAgain(ctx, site, r)
 }
 
 // Do does a step and shows it.

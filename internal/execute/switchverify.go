@@ -101,9 +101,17 @@ func (h *switchHands) giveUp(ctx context.Context, ran *switchover.Result, err er
 		return false, fault.Wrap(code, "look at status; resume goes on, cancel takes it back",
 			errors.Join(err, fmt.Errorf("taking it back: %w", cancelErr)))
 	}
+	err = takenBack(ran, h.opts.Operation.ID, err)
 	ran.Record = back.Record
-	if refused(ran, err) && len(ran.Done) == 0 {
-		return true, fault.Wrap(fault.CodeRefused, fault.Remedy(err), err)
+	return true, err
+}
+
+// takenBack is the error of a switch that stopped with err and was taken back
+// by this operation. Only one that it had begun itself left everything as it
+// was before: another was closed before, and is open now.
+func takenBack(ran *switchover.Result, operation string, err error) error {
+	if begun := ran.Record.Body.Switch.ID == operation; begun && refused(ran, err) && len(ran.Done) == 0 {
+		return fault.Wrap(fault.CodeRefused, fault.Remedy(err), err)
 	}
 	if fault.ExitCode(err) == fault.CodePartial { // nothing is left to go on with
 		remedy := "mend the cause and run it again; --verify=none does without the comparison"
@@ -112,5 +120,5 @@ func (h *switchHands) giveUp(ctx context.Context, ran *switchover.Result, err er
 		}
 		err = fault.Wrap(fault.CodeError, remedy, err)
 	}
-	return true, err
+	return err
 }

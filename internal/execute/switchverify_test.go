@@ -116,3 +116,28 @@ func TestGivesUpByStep(t *testing.T) {
 		t.Errorf("taken back although another holds the standby: %v", err)
 	}
 }
+
+// TestTakenBack: a refusal leaves everything as it was before (exit code 3) only
+// where this operation began the switch: another's had closed the primary, which
+// is open now.
+func TestTakenBack(t *testing.T) {
+	refusal := fault.Wrap(fault.CodePartial, "mend it", fault.Refuse("mend it", "a replica is missing"))
+	for name, c := range map[string]struct {
+		id   string
+		done []switchover.Step
+		want int
+	}{
+		"its own":               {id: "op", want: fault.CodeRefused},
+		"its own, later":        {id: "op", done: []switchover.Step{{Op: switchover.OpVerify}}, want: fault.CodeError},
+		"resumed, of before":    {id: "of yesterday", want: fault.CodeError},
+		"resumed, and went on ": {id: "of yesterday", done: []switchover.Step{{Op: switchover.OpClose}}, want: fault.CodeError},
+	} {
+		ran := &switchover.Result{
+			Record: &pair.Record{Body: pair.Body{Switch: &pair.Switch{ID: c.id}}},
+			Done:   c.done, Left: []switchover.Step{{Op: switchover.OpDrain}},
+		}
+		if err := takenBack(ran, "op", refusal); fault.ExitCode(err) != c.want || fault.Remedy(err) != "mend it" {
+			t.Errorf("%s: exit %d, remedy %q: %v", name, fault.ExitCode(err), fault.Remedy(err), err)
+		}
+	}
+}

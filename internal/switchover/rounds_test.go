@@ -1,6 +1,8 @@
 package switchover_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -55,6 +57,60 @@ func TestNeverForcedInTheMiddle(t *testing.T) {
 			}
 			if len(s.violations) > 0 {
 				t.Error(s.violations)
+			}
+		})
+	}
+}
+
+// lateError is an operator that cannot look a second time.
+type lateError struct {
+	*operator
+	looks int
+	err   error
+}
+
+func (o *lateError) Look(ctx context.Context) (switchover.World, error) {
+	if o.looks++; o.looks > 1 {
+		return switchover.World{}, o.err
+	}
+	return o.operator.Look(ctx)
+}
+
+// TestStoppedWhileClosed: nobody can write, so whatever stops the switch there
+// does not end with a code that says that nothing was done.
+func TestStoppedWhileClosed(t *testing.T) {
+	for name, cause := range map[string]error{
+		"rights":    fault.New(fault.CodeAuth, "ask for them", "you may not"),
+		"no record": fault.New(fault.CodeNotFound, "look there", "nothing is there"),
+		"anything":  errors.New("connection reset"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			check := func(s *sim, err error) {
+				t.Helper()
+				if fault.ExitCode(err) != fault.CodePartial || !errors.Is(err, cause) || fault.Remedy(err) == "" {
+					t.Errorf("exit %d, remedy %q: %v", fault.ExitCode(err), fault.Remedy(err), err)
+				}
+				if !s.sites["a"].closed || s.sites["a"].record.Switching() == nil {
+					t.Errorf("the switch is not in the middle:\n%s", s.state())
+				}
+			}
+			s := newSim()
+			op := s.operator("step")
+			op.refuse = map[switchover.Op]error{switchover.OpDrain: cause}
+			_, err := switchover.Run(t.Context(), op, pair.VerbFailover, op.id, switchover.Options{}, yes)
+			check(s, err)
+
+			s = newSim()
+			late := &lateError{operator: s.operator("look"), err: cause}
+			late.refuse = map[switchover.Op]error{switchover.OpLook: switchover.ErrMoved}
+			_, err = switchover.Run(t.Context(), late, pair.VerbFailover, late.id, switchover.Options{}, yes)
+			check(s, err)
+
+			// Before anything was done the code is that of the cause.
+			s = newSim()
+			late = &lateError{operator: s.operator("first"), looks: 1, err: cause}
+			if _, err := switchover.Run(t.Context(), late, pair.VerbFailover, late.id, switchover.Options{}, yes); fault.ExitCode(err) != fault.ExitCode(cause) {
+				t.Errorf("exit %d: %v", fault.ExitCode(err), err)
 			}
 		})
 	}

@@ -58,12 +58,12 @@ func Run(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, con
 		result.Left = nil // what stopped the round before is no reason to stop this one
 		w, err := h.Look(ctx)
 		if err != nil {
-			return result, afterwards(result, err)
+			return result, afterwards(ctx, result, err)
 		}
 		result.Record = w.Record
 		p, err := Decide(w, verb, id, o)
 		if err != nil {
-			return result, afterwards(result, err)
+			return result, afterwards(ctx, result, err)
 		}
 		if round == 1 {
 			if err := confirm(p); err != nil {
@@ -93,13 +93,30 @@ func nowForced(w World, from string) error {
 		from, cmp.Or(site.Replaced, site.Why, "no reason was given"))
 }
 
-// afterwards: a refusal is no longer "nothing was done" once something was.
-func afterwards(result *Result, err error) error {
-	if len(result.Done) > 0 && fault.ExitCode(err) == fault.CodeRefused {
-		return fault.Wrap(fault.CodePartial, fault.Remedy(err), err)
+// afterwards: what keeps a later round from being begun comes when something was
+// done already.
+func afterwards(ctx context.Context, result *Result, err error) error {
+	switch {
+	case len(result.Done) == 0:
+		return err
+	case ctx.Err() != nil:
+		return interrupted(ctx, err)
+	case nothingDone(err) || fault.ExitCode(err) == fault.CodeError:
+		return fault.Wrap(fault.CodePartial, cmp.Or(fault.Remedy(err), remedyInTheMiddle), err)
 	}
 	return err
 }
+
+// nothingDone tells an error with a code that says that nothing was done.
+func nothingDone(err error) bool {
+	switch fault.ExitCode(err) {
+	case fault.CodeRefused, fault.CodeNotFound, fault.CodeAuth:
+		return true
+	}
+	return false
+}
+
+const remedyInTheMiddle = "mend the cause and run the same command, or resume, to go on; cancel takes it back while that is possible"
 
 // run is one pass through the steps of a plan.
 type run struct {
@@ -163,14 +180,13 @@ func interrupted(ctx context.Context, err error) error {
 // inTheMiddle marks an error after which the verb has to be run again.
 func (u *run) inTheMiddle(step Step, err error) error {
 	wrapped := fmt.Errorf("%s: %w", step, err)
-	remedy := "mend the cause and run the same command, or resume, to go on; cancel takes it back while that is possible"
-	switch code := fault.ExitCode(err); {
+	remedy := remedyInTheMiddle
+	switch {
 	case errors.Is(err, ErrMoved):
 		return wrapped
-	case u.saved && (code == fault.CodeRefused || code == fault.CodeNotFound):
-		// The record says that a switch has begun: not "nothing was done".
+	case u.saved && nothingDone(err): // the record says that a switch has begun
 		remedy = cmp.Or(fault.Remedy(err), remedy)
-	case code != fault.CodeError:
+	case fault.ExitCode(err) != fault.CodeError:
 		return wrapped
 	}
 	return fault.Wrap(fault.CodePartial, remedy, wrapped)
