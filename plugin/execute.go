@@ -44,19 +44,27 @@ func Execute(o *Options, args []string) int {
 	return fault.ExitCode(err)
 }
 
-// interruptible gives a context that the first SIGINT or SIGTERM ends, so that
-// a verb stops at its next safe point. The second one ends the process.
+// interruptible gives a context that the first SIGINT, SIGTERM or SIGHUP ends, so
+// that a verb stops at its next safe point. The second one ends the process, and
+// a hook that runs.
 func interruptible(errOut io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
 		if _, open := <-signals; !open {
 			return
 		}
+		// Who read our output may be gone with the terminal: that must not end us
+		// on the way back.
+		signal.Ignore(syscall.SIGPIPE)
 		fmt.Fprintln(errOut, "interrupted: stopping at the next safe point, interrupt again to stop at once")
 		cancel(errInterrupted)
 		if _, open := <-signals; open {
+			currentHook.kill()
 			os.Exit(fault.CodeInterrupted) //nolint:forbidigo // the user does not want to wait for anybody
 		}
 	}()

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
@@ -103,7 +105,10 @@ func hooksIn(dir string, limit time.Duration, pairName string, op execute.Operat
 			"REDIS_SYNC_FROM="+s.From, "REDIS_SYNC_TO="+s.To, "REDIS_SYNC_EPOCH="+strconv.FormatInt(s.Epoch, 10),
 			"REDIS_SYNC_FORCED="+strconv.FormatBool(s.Forced),
 		)
-		cmd.Stdout, cmd.Stderr = out, out // the result has standard output for itself
+		// The result has standard output for itself. A file would be handed to the
+		// hook as it is, and nobody would notice who keeps it open.
+		plain := struct{ io.Writer }{out}
+		cmd.Stdout, cmd.Stderr = plain, plain
 		if err := runHook(ctx, cmd); err != nil {
 			return fmt.Errorf("hook %s: %w", point, err)
 		}
@@ -112,17 +117,28 @@ func hooksIn(dir string, limit time.Duration, pairName string, op execute.Operat
 }
 
 // runHook runs it with everything that it starts, which ends with it when ctx
-// does.
+// does: it is asked to, and killed where it does not within hookGrace.
 func runHook(ctx context.Context, cmd *exec.Cmd) error {
 	inGroup(cmd)
-	cmd.Cancel = func() error { return endGroup(cmd) }
+	var asked atomic.Int64 // Unix nanoseconds
+	cmd.Cancel = func() error {
+		asked.Store(time.Now().UnixNano())
+		return endGroup(cmd)
+	}
 	cmd.WaitDelay = hookGrace
-	err := cmd.Run()
+	err := currentHook.start(cmd)
+	if err == nil {
+		defer currentHook.over()
+		err = cmd.Wait()
+	}
 	switch {
 	case err == nil:
 		return nil
 	case cmd.Process == nil: // it did not start
 	case ctx.Err() != nil:
+		if at := asked.Load(); at != 0 {
+			awaitGroup(cmd, time.Unix(0, at).Add(hookGrace))
+		}
 		killGroup(cmd)
 		return fmt.Errorf("stopped: %w", context.Cause(ctx))
 	case errors.Is(err, exec.ErrWaitDelay):
@@ -130,4 +146,48 @@ func runHook(ctx context.Context, cmd *exec.Cmd) error {
 		return errors.New("it ended, and left a process behind that kept its output open: that one was stopped")
 	}
 	return errors.New(err.Error()) // its exit status is not ours
+}
+
+// groupInterval is how often it is asked whether a group has ended.
+const groupInterval = 20 * time.Millisecond
+
+// awaitGroup waits until nothing is left of a group, but not past a deadline.
+func awaitGroup(cmd *exec.Cmd, deadline time.Time) {
+	for !groupGone(cmd) && time.Now().Before(deadline) {
+		time.Sleep(groupInterval)
+	}
+}
+
+// currentHook is the hook that runs now.
+var currentHook hookProcess
+
+// hookProcess is a hook that must not outlive this process: a group of its own
+// gets no signal of the terminal.
+type hookProcess struct {
+	mu  sync.Mutex
+	cmd *exec.Cmd // nil: none
+}
+
+func (p *hookProcess) start(cmd *exec.Cmd) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.cmd = cmd
+	return nil
+}
+
+func (p *hookProcess) over() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cmd = nil
+}
+
+// kill ends the hook that runs, and lets no other begin: the process ends.
+func (p *hookProcess) kill() {
+	p.mu.Lock()
+	if p.cmd != nil {
+		killGroup(p.cmd)
+	}
 }
