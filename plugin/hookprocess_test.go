@@ -96,7 +96,10 @@ wait`)
 	}
 }
 
-const hookOfProcess = "REDIS_SYNC_TEST_HOOK"
+const (
+	hookOfProcess = "REDIS_SYNC_TEST_HOOK"
+	processStays  = "REDIS_SYNC_TEST_HOOK_STAYS" // after its hook has ended
+)
 
 // TestHookProcess is, run by TestHookEndsWithThePlugin, the process that it asks
 // to end; else it has nothing to do.
@@ -110,6 +113,9 @@ func TestHookProcess(t *testing.T) {
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Stdout, cmd.Stderr = struct{ *os.File }{os.Stderr}, struct{ *os.File }{os.Stderr}
 	fmt.Fprintf(os.Stderr, "the hook: %v\n", runHook(ctx, cmd))
+	if os.Getenv(processStays) != "" {
+		time.Sleep(time.Hour)
+	}
 }
 
 // TestHookEndsWithThePlugin: no hook goes on when the plugin is ended, be it by
@@ -133,6 +139,9 @@ func TestHookEndsWithThePlugin(t *testing.T) {
 			hook := hookDir(t, map[string]string{"hook": c.trap + "echo $$ >" + path + "; while :; do sleep 0.1; done"})
 			cmd := exec.Command(os.Args[0], "-test.run=^TestHookProcess$") //nolint:gosec // this binary
 			cmd.Env = append(os.Environ(), hookOfProcess+"="+filepath.Join(hook, "hook"))
+			if len(c.signals) > 1 { // the second one comes in time on any machine
+				cmd.Env = append(cmd.Env, processStays+"=1")
+			}
 			out := &notes{}
 			cmd.Stderr = out
 			if err := cmd.Start(); err != nil {
