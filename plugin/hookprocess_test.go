@@ -103,7 +103,7 @@ const (
 
 // TestHookProcess is, run by TestHookEndsWithThePlugin, the process that it asks
 // to end; else it has nothing to do.
-func TestHookProcess(t *testing.T) {
+func TestHookProcess(*testing.T) {
 	path := os.Getenv(hookOfProcess)
 	if path == "" {
 		return
