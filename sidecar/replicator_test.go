@@ -26,6 +26,7 @@ type link struct {
 	slots   string
 	sources []string
 	target  string // TOML of [target], without the table's name
+	source  string // more of [source]
 	extra   string // more of sync.toml
 	pair    string // "p" when empty
 	epoch   int    // 0: 1
@@ -46,12 +47,13 @@ slots = %q
 [source]
 address = %s
 candidates = [%s]
+%s
 [target]
 %s
 [advanced]
 dir = %q
 %s
-`, cmp.Or(l.pair, "p"), l.shard, max(1, l.epoch), l.slots, quoted[0], strings.Join(quoted, ","), l.target, dir, l.extra)
+`, cmp.Or(l.pair, "p"), l.shard, max(1, l.epoch), l.slots, quoted[0], strings.Join(quoted, ","), l.source, l.target, dir, l.extra)
 }
 
 // running is a replicator in this process.
