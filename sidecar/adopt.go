@@ -103,7 +103,7 @@ func (r *Replicator) follow(ctx context.Context, cause error) error {
 	}
 	// From here on a checkpoint would be of slots that are not the shard's.
 	if !r.full {
-		r.full, r.why = true, cause.Error()
+		r.full, r.why = true, reason{wire.CauseSlotsMoved, cause.Error()}
 		r.whole.Store(false)
 		r.st.Update(func(s *wire.Status) { s.Complete, s.InSync = false, false })
 	}

@@ -3,6 +3,8 @@ package sidecar
 import (
 	"fmt"
 	"time"
+
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 )
 
 // guard is on while the stream is behind: the target lets keys expire by its
@@ -50,8 +52,8 @@ func (r *Replicator) watchGuard() error {
 		r.setGuard(false)
 		r.guard.inTime = s.At
 	case r.guard.on && r.w.PendingCount() > maxSuspects:
-		r.full, r.why = true, fmt.Sprintf("more than %d keys may have expired on the target while the stream was behind", maxSuspects)
-		return &SourceError{fmt.Errorf("copying again: %s", r.why)}
+		r.full, r.why = true, reason{wire.CauseExpired, fmt.Sprintf("more than %d keys may have expired on the target while the stream was behind", maxSuspects)}
+		return &SourceError{fmt.Errorf("copying again: %s", r.why.text)}
 	case !r.guard.on && r.behind.Load() && !r.held.late:
 		r.setGuard(true)
 	case current && !r.behind.Load():

@@ -50,6 +50,9 @@ func TestLostHistory(t *testing.T) {
 				(command == "SET" || command == "MSET") && !strings.Contains(s.FullSync.Reason, "lost what came after"):
 				t.Errorf("%d full copies, %d partial: %s", s.FullSync.Count, s.FullSync.Partial, s.FullSync.Reason)
 			}
+			if lost := s.FullSync.Causes[wire.CauseHistoryLost]; (command == "SET" || command == "MSET") && lost != 1 {
+				t.Errorf("%d of %v are for the lost history", lost, s.FullSync.Causes)
+			}
 			second.finish(t)
 		})
 	}

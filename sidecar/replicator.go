@@ -81,7 +81,7 @@ type Replicator struct {
 	bulk     *bulk.Store  // large arguments of the stream
 	scripts  scripts      // of a source before 7.0
 	full     bool         // the target is not a complete copy
-	why      string       // of the next full copy
+	why      reason       // of the next full copy
 }
 
 // New prepares a replicator; nothing is connected yet.
@@ -223,15 +223,15 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 		var unmendable error
 		var parted *PartedError
 		if moved := r.moved.Swap(nil); moved != nil {
-			unmendable = moved
+			unmendable, r.why.cause = moved, wire.CauseSlotsMoved
 		} else if errors.As(err, &parted) {
-			unmendable = parted
+			unmendable, r.why.cause = parted, wire.CauseHistoryLost
 		}
 		if unmendable != nil {
 			// Keys may have left this stream, or come into it, in a way that
 			// no order with the other shards' streams makes good again; or the
 			// target has what the source has lost.
-			r.full, r.why = true, unmendable.Error()
+			r.full, r.why.text = true, unmendable.Error()
 			r.whole.Store(false)
 			r.st.Update(func(s *wire.Status) { s.Complete, s.InSync = false, false })
 			if err := r.w.BeginSnapshot(hard); err != nil {
@@ -240,8 +240,8 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 		}
 		if established = true; r.full {
 			pos = psync.Position{}
-			if r.why == "" {
-				r.why = "the copy before it broke off: " + err.Error()
+			if r.why.text == "" {
+				r.why = reason{wire.CauseBrokenOff, "the copy before it broke off: " + err.Error()}
 			}
 		} else {
 			pos = r.w.Applied()
@@ -291,9 +291,9 @@ func (r *Replicator) startFrom(ck fence.Checkpoint) (pos psync.Position, establi
 		pos = ck.Pos
 		r.applied.Store(pos.Offset)
 	case ck.Exists:
-		r.full, r.why = true, "the copy in the target is not complete"
+		r.full, r.why = true, reason{wire.CauseIncomplete, "the copy in the target is not complete"}
 	default:
-		r.full, r.why = true, "the target has no checkpoint of this link and epoch"
+		r.full, r.why = true, reason{wire.CauseFirst, "the target has no checkpoint of this link and epoch"}
 	}
 	r.holding.Store(r.held.any())
 	r.st.Update(func(s *wire.Status) { s.Complete, s.AppliedOffset = r.complete(), pos.Offset })
@@ -459,7 +459,7 @@ func (r *Replicator) attachOnce(ctx context.Context, pos psync.Position) (*psync
 		s, err := psync.Attach(ctx, n, r.cfg.Source, pos, r.cfg.SyncFile.Source.ElastiCachePsync)
 		if err == nil {
 			if s.Full && !pos.Zero() {
-				r.why = fmt.Sprintf("%s did not grant a partial resync from %s:%d (its backlog begins at %d)", n.Addr, pos.ReplID, pos.Offset, s.Node.FirstByte)
+				r.why = reason{wire.CauseNotGranted, fmt.Sprintf("%s did not grant a partial resync from %s:%d (its backlog begins at %d)", n.Addr, pos.ReplID, pos.Offset, s.Node.FirstByte)}
 			}
 			r.session.Store(s)
 			if ctx.Err() != nil { // the drain began before it could see the session

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
@@ -92,8 +93,8 @@ func (s *streaming) script(c *resp.Command) error {
 			return err
 		}
 		if !ok { // a snapshot brings all that the source has
-			s.r.full, s.r.why = true, fmt.Sprintf("the source ran a script by its hash (%s) that this copy never had", sha)
-			return &SourceError{fmt.Errorf("copying again: %s", s.r.why)}
+			s.r.full, s.r.why = true, reason{wire.CauseScript, fmt.Sprintf("the source ran a script by its hash (%s) that this copy never had", sha)}
+			return &SourceError{fmt.Errorf("copying again: %s", s.r.why.text)}
 		}
 		s.r.scripts.add(sha, body)
 	}

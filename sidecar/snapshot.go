@@ -54,7 +54,7 @@ func (r *Replicator) snapshot(ctx context.Context, sess *psync.Session, w *windo
 	r.copiedAt = time.Now()
 	r.held.late, r.held.noted = true, r.held.any()
 	sess.Pos = copied.pos
-	r.full, r.why = false, ""
+	r.full, r.why = false, reason{}
 	r.setHeld(r.held.any())
 	r.applied.Store(sess.Pos.Offset)
 	r.st.Update(func(s *wire.Status) {
@@ -78,10 +78,9 @@ func (r *Replicator) prepare(ctx context.Context, sess *psync.Session, establish
 		s.FullSync.Running, s.FullSync.Keys, s.FullSync.Bytes, s.FullSync.StaleKeys = true, 0, 0, 0
 		s.FullSync.TotalKeys = 0
 		s.FullSync.TotalBytes = sess.Size
-		s.FullSync.Count++
-		s.FullSync.Reason = r.why
+		r.why.begun(&s.FullSync)
 	})
-	r.log.Info("full copy begins", "source", sess.Node.Addr, "reason", r.why, "bytes", sess.Size, "diskless", sess.Marker != "")
+	r.log.Info("full copy begins", "source", sess.Node.Addr, "reason", r.why.text, "bytes", sess.Size, "diskless", sess.Marker != "")
 	policy := r.cfg.SyncFile.Target.StaleKeys
 	if policy == config.StaleKeep {
 		return nil, nil

@@ -124,6 +124,29 @@ type FullSyncStatus struct {
 	Count      int64  `json:"count"`      // full copies since the process started
 	Partial    int64  `json:"partial"`    // partial resyncs since the process started
 	Reason     string `json:"reason,omitempty"`
+
+	// Causes counts the full copies by their cause.
+	Causes map[FullSyncCause]int64 `json:"causes,omitempty"`
+}
+
+// FullSyncCause is a class of reasons for a full copy, for metrics.
+type FullSyncCause string
+
+// Causes of full copies.
+const (
+	CauseFirst       FullSyncCause = "first"       // no checkpoint of this link and epoch
+	CauseIncomplete  FullSyncCause = "incomplete"  // the copy in the target is not complete
+	CauseBrokenOff   FullSyncCause = "brokenOff"   // the copy before it broke off
+	CauseNotGranted  FullSyncCause = "notGranted"  // the source refused to go on from the position
+	CauseSlotsMoved  FullSyncCause = "slotsMoved"  // slots moved at the source
+	CauseHistoryLost FullSyncCause = "historyLost" // the target is ahead of the source's history since a failover
+	CauseExpired     FullSyncCause = "expired"     // too many keys may have expired on the target
+	CauseScript      FullSyncCause = "script"      // a script came by a hash that is not known
+)
+
+// FullSyncCauses are all of them.
+func FullSyncCauses() []FullSyncCause {
+	return []FullSyncCause{CauseFirst, CauseIncomplete, CauseBrokenOff, CauseNotGranted, CauseSlotsMoved, CauseHistoryLost, CauseExpired, CauseScript}
 }
 
 // StreamStatus counts what was applied after the snapshot.

@@ -124,11 +124,14 @@ var metrics = []metric{
 
 var phaseDesc = prometheus.NewDesc("redis_sync_phase", "1 for the phase that the replicator is in", []string{"pair", "site", "shard", "phase"}, nil)
 
+var causeDesc = prometheus.NewDesc("redis_sync_full_sync_causes_total", "full copies since the process started, by cause", []string{"pair", "site", "shard", "cause"}, nil)
+
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range metrics {
 		ch <- m.desc
 	}
 	ch <- phaseDesc
+	ch <- causeDesc
 }
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
@@ -138,4 +141,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.get(&s), s.Pair, s.Site, shard)
 	}
 	ch <- prometheus.MustNewConstMetric(phaseDesc, prometheus.GaugeValue, 1, s.Pair, s.Site, shard, string(s.Phase))
+	for _, cause := range wire.FullSyncCauses() {
+		ch <- prometheus.MustNewConstMetric(causeDesc, prometheus.CounterValue, float64(s.FullSync.Causes[cause]), s.Pair, s.Site, shard, string(cause))
+	}
 }

@@ -3,6 +3,7 @@
 package status
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ func (t *Tracker) Get() wire.Status {
 	defer t.mu.Unlock()
 	s := t.s
 	s.Findings = append([]string(nil), t.s.Findings...)
+	s.FullSync.Causes = maps.Clone(t.s.FullSync.Causes)
 	return s
 }
 
