@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -121,6 +122,11 @@ func TestHookProcess(*testing.T) {
 // TestHookEndsWithThePlugin: no hook goes on when the plugin is ended, be it by
 // a terminal that goes away or by somebody who does not want to wait.
 func TestHookEndsWithThePlugin(t *testing.T) {
+	// Where SIGHUP is ignored, as under nohup, what is started would ignore it
+	// too; a signal that is handled here is not ignored there.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	defer signal.Stop(heard)
 	for name, c := range map[string]struct {
 		trap    string // what the hook pays no heed to
 		signals []syscall.Signal
