@@ -335,6 +335,15 @@ func (t *Cluster) Flush(ctx context.Context, wait bool) error {
 	return t.advance(ctx)
 }
 
+// Checkpoint applies the open batches and writes the checkpoint after them.
+func (t *Cluster) Checkpoint(ctx context.Context) error {
+	if err := t.Flush(ctx, true); err != nil {
+		return err
+	}
+	t.force = true
+	return t.advance(ctx)
+}
+
 // send writes the open batch of a node. A connection that fails shows when
 // the answer is read.
 func (t *Cluster) send(n *clusterNode) {

@@ -15,14 +15,16 @@ import (
 
 // A source before 5.0, or before 7.0 with lua-replicate-commands no, replicates
 // a script as the EVAL that ran it (scripting.c, evalGenericCommand). A cluster
-// takes no transaction of that and the frontier, so the script is run as a function inside of one of ours,
-// which moves the frontier as its last command: both or neither.
+// takes no transaction of that and the frontier, so the script is run as a
+// function inside of one of ours, which moves the frontier as its last command:
+// both or neither.
 //
 // Some things are as they were on such a source. What it gave a script in order
 // (CMD_SORT_FOR_SCRIPT in server.c) is sorted, which servers that replicate
-// effects do not do, and random numbers begin at the same seed. A number becomes the text that C's "%.17g" makes of it (scripting.c,
-// luaRedisGenericCommand), where Redis 8.0 and Valkey 8.0 write the shortest
-// one that means the same: 0.1 there, 0.10000000000000001 here. And an error of
+// effects do not do, and random numbers begin at the same seed. A number becomes
+// the text that C's "%.17g" makes of it (scripting.c, luaRedisGenericCommand),
+// where Redis 8.0 and Valkey 8.0 write the shortest one that means the same: 0.1
+// there, 0.10000000000000001 here. And an error of
 // a command is raised as a text.
 //
 // An error that the source cannot have met (no memory, a key on another node)
@@ -275,12 +277,6 @@ func (s *Standalone) DropScripts(ctx context.Context) error {
 	return s.Everywhere(ctx, "UNLINK", wire.ScriptsKey(s.o.Identity.Pair, s.o.Identity.Shard))
 }
 
-// Checkpoint applies the open batch with a checkpoint, whatever is in it.
-func (s *Standalone) Checkpoint(ctx context.Context) error {
-	s.force = true
-	return s.Flush(ctx, true)
-}
-
 // Script reads a script that was kept.
 func (s *Standalone) Script(ctx context.Context, sha string) (body string, ok bool, err error) {
 	if s.prev != nil { // its answer comes first
@@ -306,15 +302,6 @@ func (t *Cluster) KeepScript(ctx context.Context, sha, body string) error {
 func (t *Cluster) DropScripts(ctx context.Context) error {
 	_, err := t.holderDo(ctx, "UNLINK", wire.ScriptsKey(t.o.Identity.Pair, t.o.Identity.Shard))
 	return err
-}
-
-// Checkpoint applies the open batches and writes the checkpoint after them.
-func (t *Cluster) Checkpoint(ctx context.Context) error {
-	if err := t.Flush(ctx, true); err != nil {
-		return err
-	}
-	t.force = true
-	return t.advance(ctx)
 }
 
 // Script reads a script that was kept.
