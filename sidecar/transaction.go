@@ -72,10 +72,9 @@ func (s *streaming) postpones(c *resp.Command) bool {
 
 // postpone keeps a command for the end of the transaction.
 func (s *streaming) postpone(c *resp.Command) error {
-	flag := func(b bool) string { return strconv.Itoa(map[bool]int{true: 1}[b]) }
 	t := &s.tx
 	t.later = resp.AppendCommand(t.later, strconv.Itoa(s.db), strconv.FormatInt(s.at, 10), strconv.FormatInt(c.Size, 10),
-		strconv.FormatInt(c.Kept, 10), flag(c.Cut), flag(c.Part), flag(c.More))
+		strconv.FormatInt(c.Kept, 10), strconv.FormatBool(c.Cut), strconv.FormatBool(c.Part), strconv.FormatBool(c.More))
 	t.later = append(t.later, c.Raw...)
 	if len(t.later)-t.spilled < postponedInMemory {
 		return nil
@@ -124,7 +123,7 @@ func (s *streaming) applyPostponed() error {
 		if err := resp.ReadCommand(w, &about); err != nil {
 			return fmt.Errorf("reading back a transaction: %w", err)
 		}
-		var n [7]int64
+		var n [4]int64
 		for i := range n {
 			var err error
 			if n[i], err = strconv.ParseInt(string(about.Args[i]), 10, 64); err != nil {
@@ -134,8 +133,9 @@ func (s *streaming) applyPostponed() error {
 		if err := resp.ReadCommand(w, &c); err != nil {
 			return fmt.Errorf("reading back a transaction: %w", err)
 		}
+		is := func(i int) bool { return string(about.Args[i]) == "true" }
 		s.db, s.at = int(n[0]), n[1]
-		c.Size, c.Kept, c.Cut, c.Part, c.More = n[2], n[3], n[4] == 1, n[5] == 1, n[6] == 1
+		c.Size, c.Kept, c.Cut, c.Part, c.More = n[2], n[3], is(4), is(5), is(6)
 		if err := s.apply(&c); err != nil {
 			return err
 		}

@@ -83,16 +83,9 @@ func ReadCommand(w *window.Window, c *Command) error {
 	}
 	for i := range int(n) {
 		at := w.MarkedLen()
-		line, err := w.Line(64)
+		size, err := argumentSize(w)
 		if err != nil {
 			return err
-		}
-		if len(line) < 2 || line[0] != '$' {
-			return fmt.Errorf("%w: the stream has %q where an argument is due", ErrProtocol, firstByte(line))
-		}
-		size, ok := parseInt(line[1:])
-		if !ok || size < 0 {
-			return fmt.Errorf("%w: length of an argument", ErrProtocol)
 		}
 		if c.Keeper != nil && i >= 2 && !c.Cut {
 			name, inMemory := c.name(w), int64(len(c.own)+w.MarkedLen())
@@ -157,6 +150,22 @@ func (c *Command) name(w *window.Window) []byte {
 		return c.own[c.ends[0]:c.ends[1]]
 	}
 	return w.Marked()[c.ends[0]:c.ends[1]]
+}
+
+// argumentSize reads the head of an argument.
+func argumentSize(w *window.Window) (int64, error) {
+	line, err := w.Line(64)
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < 2 || line[0] != '$' {
+		return 0, fmt.Errorf("%w: the stream has %q where an argument is due", ErrProtocol, firstByte(line))
+	}
+	size, ok := parseInt(line[1:])
+	if !ok || size < 0 {
+		return 0, fmt.Errorf("%w: length of an argument", ErrProtocol)
+	}
+	return size, nil
 }
 
 func argumentEnd(w *window.Window) error {

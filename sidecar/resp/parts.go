@@ -54,16 +54,9 @@ func (c *Command) part(w *window.Window, from int64) error {
 
 // partArgument reads the i-th argument of a part.
 func (c *Command) partArgument(w *window.Window, i int) error {
-	line, err := w.Line(64)
+	size, err := argumentSize(w)
 	if err != nil {
 		return err
-	}
-	if len(line) < 2 || line[0] != '$' {
-		return fmt.Errorf("%w: the stream has %q where an argument is due", ErrProtocol, firstByte(line))
-	}
-	size, ok := parseInt(line[1:])
-	if !ok || size < 0 {
-		return fmt.Errorf("%w: length of an argument", ErrProtocol)
 	}
 	if c.Keeper.Keeps([]byte(c.parts.as), i, size, int64(len(c.own))) {
 		token, err := c.Keeper.Keep(size, w.Next)
