@@ -109,6 +109,34 @@ func TestLargeCommands(t *testing.T) {
 // other, as after a SIGKILL.
 func TestLargeCommandsOnce(t *testing.T) {
 	t.Parallel()
+	onceEach(t, 60, 7, 20, func(src *testredis.Server, rnd *rand.Rand, i int) {
+		value := noise(uint64(i), 1<<20+rnd.IntN(2<<20))
+		k := strconv.Itoa(rnd.IntN(4))
+		switch rnd.IntN(4) {
+		case 0:
+			src.Do(t, "APPEND", "a"+k, value)
+		case 1:
+			src.Do(t, "RPUSH", "l"+k, value, "x", value)
+			src.Do(t, "LTRIM", "l"+k, "-6", "-1")
+		case 2:
+			src.Do(t, "MSET", "a"+k, value, "b"+k, value)
+		case 3:
+			src.Do(t, "MULTI")
+			src.Do(t, "INCR", "n")
+			src.Do(t, "APPEND", "a"+k, value)
+			src.Do(t, "INCR", "n")
+			src.Do(t, "EXEC")
+		}
+		src.Do(t, "INCR", "n")
+	})
+}
+
+// onceEach writes to a source in so many rounds. Every cutEvery rounds the
+// connections to the target are cut, every takeEvery another replicator takes
+// over from the one before, as after a SIGKILL. At the end both sides are equal,
+// without a full copy.
+func onceEach(t *testing.T, rounds, cutEvery, takeEvery int, write func(src *testredis.Server, rnd *rand.Rand, round int)) {
+	t.Helper()
 	for name, target := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
 		t.Run(name, func(t *testing.T) {
 			src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "512mb")...)
@@ -118,31 +146,15 @@ func TestLargeCommandsOnce(t *testing.T) {
 			r := start(t, l)
 			r.waitInSync(t)
 			rnd := rand.New(rand.NewPCG(3, 5))
-			for i := range 60 {
-				value := noise(uint64(i), 1<<20+rnd.IntN(2<<20))
-				k := strconv.Itoa(rnd.IntN(4))
-				switch rnd.IntN(4) {
-				case 0:
-					src.Do(t, "APPEND", "a"+k, value)
-				case 1:
-					src.Do(t, "RPUSH", "l"+k, value, "x", value)
-					src.Do(t, "LTRIM", "l"+k, "-6", "-1")
-				case 2:
-					src.Do(t, "MSET", "a"+k, value, "b"+k, value)
-				case 3:
-					src.Do(t, "MULTI")
-					src.Do(t, "INCR", "n")
-					src.Do(t, "APPEND", "a"+k, value)
-					src.Do(t, "INCR", "n")
-					src.Do(t, "EXEC")
-				}
-				src.Do(t, "INCR", "n")
-				if i%7 == 3 {
+			for i := range rounds {
+				write(src, rnd, i)
+				if i%cutEvery == cutEvery/2 {
+					time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
 					for _, m := range dst.masters {
 						_, _ = m.TryDo("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") // as often as there are some
 					}
 				}
-				if i%20 == 19 {
+				if i%takeEvery == takeEvery-1 {
 					r = start(t, l) // the one before is not told
 				}
 			}

@@ -93,51 +93,25 @@ func wide(name string, n int, value string) []string {
 // other, as after a SIGKILL.
 func TestWideOnce(t *testing.T) {
 	t.Parallel()
-	for name, target := range map[string]func(*testing.T) side{"standalone": standaloneSide, "cluster": clusterSide} {
-		t.Run(name, func(t *testing.T) {
-			src := testredis.Start(t, append(debugArgs(), "--repl-backlog-size", "512mb")...)
-			dst := target(t)
-			fence(t, dst)
-			l := link{slots: "0-16383", sources: []string{src.Addr}, target: dst.target}
-			r := start(t, l)
-			r.waitInSync(t)
-			rnd := rand.New(rand.NewPCG(3, 7))
-			for i := range 24 {
-				switch rnd.IntN(4) {
-				case 0: // 6 MB; only what changes with every run
-					src.Do(t, "EVAL", "for i=1,50000 do redis.call('INCR','n:'..i%300) if i%3==0 then redis.call('APPEND','a:'..i%50,'more') end end", "0")
-				case 1:
-					src.Do(t, wide("MSET", 5000+rnd.IntN(10_000), "of run "+strconv.Itoa(i))...)
-				case 2:
-					src.Do(t, wide("DEL", 5000+rnd.IntN(10_000), "")...)
-				case 3:
-					src.Do(t, "MULTI")
-					src.Do(t, "INCR", "m")
-					src.Do(t, wide("UNLINK", 9000, "")...)
-					src.Do(t, wide("MSET", 5000, "in a transaction")...)
-					src.Do(t, "INCR", "m")
-					src.Do(t, "EXEC")
-				}
-				src.Do(t, "INCR", "n")
-				src.Do(t, "APPEND", "key number 7", "!")
-				if i%3 == 1 {
-					time.Sleep(time.Duration(rnd.IntN(40)) * time.Millisecond)
-					for _, m := range dst.masters {
-						_, _ = m.TryDo("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") // as often as there are some
-					}
-				}
-				if i%8 == 7 {
-					r = start(t, l) // the one before is not told
-				}
-			}
-			r.waitEqualOffsets(t, src)
-			compare(t, contents(t, src), contents(t, dst.masters...))
-			if s := r.Status().Get(); s.FullSync.Count != 0 || s.Delivery != wire.ExactlyOnce {
-				t.Errorf("%d full copies, delivery %s", s.FullSync.Count, s.Delivery)
-			}
-			r.finish(t)
-		})
-	}
+	onceEach(t, 24, 3, 8, func(src *testredis.Server, rnd *rand.Rand, i int) {
+		switch rnd.IntN(4) {
+		case 0: // 6 MB; only what changes with every run
+			src.Do(t, "EVAL", "for i=1,50000 do redis.call('INCR','n:'..i%300) if i%3==0 then redis.call('APPEND','a:'..i%50,'more') end end", "0")
+		case 1:
+			src.Do(t, wide("MSET", 5000+rnd.IntN(10_000), "of run "+strconv.Itoa(i))...)
+		case 2:
+			src.Do(t, wide("DEL", 5000+rnd.IntN(10_000), "")...)
+		case 3:
+			src.Do(t, "MULTI")
+			src.Do(t, "INCR", "m")
+			src.Do(t, wide("UNLINK", 9000, "")...)
+			src.Do(t, wide("MSET", 5000, "in a transaction")...)
+			src.Do(t, "INCR", "m")
+			src.Do(t, "EXEC")
+		}
+		src.Do(t, "INCR", "n")
+		src.Do(t, "APPEND", "key number 7", "!")
+	})
 }
 
 // TestOurKeysStay: a command of the source that deletes or sets keys of the
