@@ -75,6 +75,39 @@ func TestHookIntoAFile(t *testing.T) {
 	testredis.Eventually(t, time.Minute, "the end of what it left behind", func() bool { return gone(pid) })
 }
 
+// TestHookLeavesAJob: what a failed hook has started in the background, with its
+// output elsewhere or not, does not go on while the switch is taken back. A job
+// of one that succeeded was left on purpose.
+func TestHookLeavesAJob(t *testing.T) {
+	for name, c := range map[string]struct {
+		output string // of the job
+		status int
+		fails  string // "" for a hook that succeeds
+	}{
+		"of a failed one":                  {">/dev/null 2>&1", 7, "hook before-close: exit status 7"},
+		"of a failed one, into its output": {"", 7, "hook before-close: exit status 7"},
+		"of one that succeeded":            {">/dev/null 2>&1", 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "pid")
+			call, _ := hookInto(t, fmt.Sprintf("sleep 1000 %s & echo $! >%s; exit %d", c.output, path, c.status))
+			err := call(t.Context())
+			pid := pidIn(t, path)
+			t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+			if c.fails != "" {
+				if err == nil || err.Error() != c.fails {
+					t.Errorf("it said %v", err)
+				}
+				testredis.Eventually(t, time.Minute, "the end of the job", func() bool { return gone(pid) })
+				return
+			}
+			if err != nil || gone(pid) {
+				t.Errorf("it said %v, and its job is there: %t", err, !gone(pid))
+			}
+		})
+	}
+}
+
 // TestHookHasTimeToEnd: what a hook started may end in order, although its shell
 // is gone at once.
 func TestHookHasTimeToEnd(t *testing.T) {

@@ -70,8 +70,8 @@ func hookOf(step switchover.Step, after bool) string {
 // before-commit and after-open nobody can write meanwhile.
 const hookTimeout = time.Minute
 
-// hookGrace is how long a hook that was asked to end may take to do so, and how
-// long what it leaves behind may hold its output.
+// hookGrace is how long a hook that was asked to end, or what it left behind, may
+// take to do so, and how long what it leaves behind may hold its output.
 const hookGrace = 5 * time.Second
 
 // hooksIn runs the executables of a directory at their points. One that fails
@@ -116,8 +116,10 @@ func hooksIn(dir string, limit time.Duration, pairName string, op execute.Operat
 	}, nil
 }
 
-// runHook runs it with everything that it starts, which ends with it when ctx
-// does: it is asked to, and killed where it does not within hookGrace.
+// runHook runs it in a group with everything that it starts. What a hook that
+// failed, or whose ctx ended, has started ends with it: it is asked to, and killed
+// where it does not within hookGrace. It would go on with a switch that is taken
+// back. A job that a hook leaves in the background and then succeeds is left alone.
 func runHook(ctx context.Context, cmd *exec.Cmd) error {
 	inGroup(cmd)
 	var asked atomic.Int64 // Unix nanoseconds
@@ -126,23 +128,24 @@ func runHook(ctx context.Context, cmd *exec.Cmd) error {
 		return endGroup(cmd)
 	}
 	cmd.WaitDelay = hookGrace
-	err := currentHook.start(cmd)
-	if err == nil {
-		defer currentHook.over()
-		err = cmd.Wait()
+	if err := currentHook.start(cmd); err != nil {
+		return errors.New(err.Error())
 	}
-	switch {
-	case err == nil:
+	defer currentHook.over()
+	err := cmd.Wait()
+	if err == nil {
 		return nil
-	case cmd.Process == nil: // it did not start
+	}
+	if asked.Load() == 0 {
+		asked.Store(time.Now().UnixNano())
+		_ = endGroup(cmd) // mostly nothing is left
+	}
+	awaitGroup(cmd, time.Unix(0, asked.Load()).Add(hookGrace))
+	killGroup(cmd)
+	switch {
 	case ctx.Err() != nil:
-		if at := asked.Load(); at != 0 {
-			awaitGroup(cmd, time.Unix(0, at).Add(hookGrace))
-		}
-		killGroup(cmd)
 		return fmt.Errorf("stopped: %w", context.Cause(ctx))
 	case errors.Is(err, exec.ErrWaitDelay):
-		killGroup(cmd)
 		return errors.New("it ended, and left a process behind that kept its output open: that one was stopped")
 	}
 	return errors.New(err.Error()) // its exit status is not ours
