@@ -92,8 +92,8 @@ func kubeconfig(t *testing.T, servers map[string]string) string {
 	t.Helper()
 	var clusters, contexts strings.Builder
 	for name, server := range servers {
-		fmt.Fprintf(&clusters, "- name: %s\n  cluster: {server: %q}\n", name, server)
-		fmt.Fprintf(&contexts, "- name: %s\n  context: {cluster: %s, user: u, namespace: redis}\n", name, name)
+		fmt.Fprintf(&clusters, "- name: %q\n  cluster: {server: %q}\n", name, server)
+		fmt.Fprintf(&contexts, "- name: %q\n  context: {cluster: %q, user: u, namespace: redis}\n", name, name)
 	}
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	text := "apiVersion: v1\nkind: Config\nclusters:\n" + clusters.String() + "contexts:\n" + contexts.String() + "users:\n- name: u\n  user: {}\n"

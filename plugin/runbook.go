@@ -63,7 +63,7 @@ func (r *runbookOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	defer session.Close()
-	book, err := newRunbook(session)
+	book, err := newRunbook(session, value(r.ConfigFlags.KubeConfig))
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,9 @@ type chapter struct {
 
 type command struct{ why, line string }
 
-// newRunbook writes the chapters for a pair.
-func newRunbook(s *execute.Session) (*runbook, error) {
+// newRunbook writes the chapters for a pair, whose commands name the kubeconfig
+// file that the command line named.
+func newRunbook(s *execute.Session, kubeconfig string) (*runbook, error) {
 	expected, err := switchover.Expect(s.Record)
 	if err != nil {
 		return nil, err
@@ -103,7 +104,10 @@ func newRunbook(s *execute.Session) (*runbook, error) {
 	preferred := s.Spec.PreferredPrimary
 	other, _ := s.Spec.Other(preferred)
 	b := &runbook{pair: s.Name}
-	w := writer{session: s, preferred: preferred, other: other.Name}
+	w, err := newWriter(s, preferred, other.Name, kubeconfig)
+	if err != nil {
+		return nil, err
+	}
 	b.sites = append(b.sites, []string{"SITE", "NOW", "CONTEXT", "NAMESPACE", "INSTANCE", "API SERVER"})
 	for _, party := range s.InOrder() {
 		name := party.Site.Name

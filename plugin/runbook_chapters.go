@@ -13,23 +13,64 @@ import (
 type writer struct {
 	session          *execute.Session
 	preferred, other string
+	kubeconfig       string              // of the command line; "" is the usual one
+	overrides        map[string][]string // by site, the flags that the other one's commands need
+}
+
+// newWriter prepares the names for commands; it refuses those that cannot be typed.
+func newWriter(s *execute.Session, preferred, other, kubeconfig string) (*writer, error) {
+	w := &writer{session: s, preferred: preferred, other: other, kubeconfig: kubeconfig, overrides: map[string][]string{}}
+	if err := checkTypable("the kubeconfig file", kubeconfig); err != nil {
+		return nil, err
+	}
+	for _, party := range s.InOrder() {
+		site := party.Site
+		for what, text := range map[string]string{"context": site.Context, "namespace": site.Namespace, "kubeconfig file": site.Kubeconfig} {
+			if err := checkTypable("the "+what+" of site "+site.Name, text); err != nil {
+				return nil, err
+			}
+		}
+		var flags []string
+		add := func(flag, value string) error {
+			text, err := ofSite(site.Name, value)
+			flags = append(flags, flag, text)
+			return err
+		}
+		// The record tells the other site's context, which may be named
+		// differently here.
+		if site.Context != s.Record.Body.Sites[site.Name].Context {
+			if err := add("--site-context", site.Context); err != nil {
+				return nil, err
+			}
+		}
+		if site.Kubeconfig != "" {
+			if err := add("--site-kubeconfig", site.Kubeconfig); err != nil {
+				return nil, err
+			}
+		}
+		w.overrides[site.Name] = flags
+	}
+	return w, nil
 }
 
 // line is a command as it is to be typed, which finds the record at a site.
-func (w writer) line(verb, at string, more ...string) string {
-	site := w.session.Parties[at].Site
-	args := []string{"kubectl redis-sync", verb, w.session.Name, "--context", site.Context, "-n", site.Namespace}
-	for _, party := range w.session.InOrder() {
-		// The record tells the other site's context, which may be named
-		// differently here.
-		if name, context := party.Site.Name, party.Site.Context; name != at && context != w.session.Record.Body.Sites[name].Context {
-			args = append(args, "--site-context", name+"="+context)
-		}
+func (w *writer) line(verb, at string, more ...string) string {
+	other, _ := w.session.Spec.Other(at)
+	site, beside := w.session.Parties[at].Site, w.session.Parties[other.Name].Site
+	if site.Kubeconfig != "" && beside.Kubeconfig == "" {
+		// Its file would hide the usual one from the other site.
+		site, beside = beside, site
 	}
-	return strings.Join(append(args, more...), " ")
+	args := []string{"kubectl", "redis-sync", verb, w.session.Name}
+	if file := firstOf(site.Kubeconfig, w.kubeconfig); file != "" {
+		args = append(args, "--kubeconfig", file)
+	}
+	args = append(args, "--context", site.Context, "-n", site.Namespace)
+	args = append(args, w.overrides[beside.Name]...)
+	return shellLine(append(args, more...))
 }
 
-func (w writer) look() chapter {
+func (w *writer) look() chapter {
 	return chapter{
 		title: "Look first",
 		about: []string{"Either site's context will do, if its cluster answers."},
@@ -40,7 +81,7 @@ func (w writer) look() chapter {
 	}
 }
 
-func (w writer) failover(e *switchover.Expected) chapter {
+func (w *writer) failover(e *switchover.Expected) chapter {
 	return chapter{
 		title: fmt.Sprintf("Planned: move to %s, with nothing lost", w.other),
 		about: []string{fmt.Sprintf("%s is the primary and answers. Applications get NOREPLICAS from the closing to the opening.", w.preferred)},
@@ -57,7 +98,7 @@ func (w writer) failover(e *switchover.Expected) chapter {
 	}
 }
 
-func (w writer) forced(e *switchover.Expected) chapter {
+func (w *writer) forced(e *switchover.Expected) chapter {
 	return chapter{
 		title: fmt.Sprintf("%s is lost: go on with %s", w.preferred, w.other),
 		about: []string{fmt.Sprintf("What %s had not sent is lost. If it may come back within the time that you have, bring it back instead.", w.preferred)},
@@ -73,7 +114,7 @@ func (w writer) forced(e *switchover.Expected) chapter {
 	}
 }
 
-func (w writer) recover(e *switchover.Expected) chapter {
+func (w *writer) recover(e *switchover.Expected) chapter {
 	return chapter{
 		title: fmt.Sprintf("%s is back: feed it from %s", w.preferred, w.other),
 		about: []string{
@@ -92,7 +133,7 @@ func (w writer) recover(e *switchover.Expected) chapter {
 	}
 }
 
-func (w writer) failback(e *switchover.Expected) chapter {
+func (w *writer) failback(e *switchover.Expected) chapter {
 	return chapter{
 		title: fmt.Sprintf("Go back to %s", w.preferred),
 		about: []string{fmt.Sprintf("Planned, with nothing lost, when %s is in sync as the standby.", w.preferred)},
@@ -105,7 +146,7 @@ func (w writer) failback(e *switchover.Expected) chapter {
 	}
 }
 
-func (w writer) interrupted(e *switchover.Expected) chapter {
+func (w *writer) interrupted(e *switchover.Expected) chapter {
 	return chapter{
 		title: "A switch stopped in the middle",
 		about: []string{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,7 +92,7 @@ func TestRunbook(t *testing.T) {
 	dead := kubeconfig(t, map[string]string{"elsewhere": "http://127.0.0.1:1"})
 	away := []string{"--site-kubeconfig", "redis-a=" + dead, "--site-context", "redis-a=elsewhere"}
 	r := book(away...)
-	for _, want := range []string{"# Site redis-a does not answer now", "kubectl redis-sync failover dr1 --context site-b -n redis --site-context redis-a=elsewhere --yes"} {
+	for _, want := range []string{"# Site redis-a does not answer now", "kubectl redis-sync failover dr1 --context site-b -n redis --site-context redis-a=elsewhere --site-kubeconfig redis-a=" + dead + " --yes"} {
 		if !strings.Contains(r, want) {
 			t.Errorf("it lacks %q:\n%s", want, r)
 		}
@@ -118,7 +119,11 @@ func parses(line string) error {
 	for _, cmd := range root.Commands() {
 		cmd.RunE = func(*cobra.Command, []string) error { return nil }
 	}
-	root.SetArgs(strings.Fields(words))
+	args, err := wordsOf(words)
+	if err != nil {
+		return err
+	}
+	root.SetArgs(args)
 	cmd, err := root.ExecuteC()
 	switch {
 	case err != nil:
@@ -129,6 +134,86 @@ func parses(line string) error {
 		_, err = execute.ParseCondition(cmd.Flag("for").Value.String())
 	}
 	return err
+}
+
+// wordsOf gives what a shell makes of the words of a line.
+func wordsOf(line string) ([]string, error) {
+	text, err := exec.Command("sh", "-c", `printf '%s\0' `+line).Output() //nolint:gosec // it is to be a harmless one
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), err
+}
+
+// TestRunbookQuotes: whatever contexts and files are named, the shell gives the
+// commands the names that they have here, and runs nothing else.
+func TestRunbookQuotes(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	ran := filepath.Join(t.TempDir(), "ran")
+	for _, name := range []string{
+		"two words", "it's", "$HOME", ";touch " + ran, "$(touch " + ran + ")", "`touch " + ran + "`", "a\\", `"a`, "#a", "~", "*", "-n", "=a", "a=b,c=d", `a="b,c`, "größe", "arn:aws:eks:eu-1:123:cluster/x",
+	} {
+		b, a := name, "a"+name
+		file := filepath.Join(t.TempDir(), "it's a $file")
+		if err := os.Rename(kubeconfig(t, map[string]string{a: host(t, s.a), b: host(t, s.b)}), file); err != nil {
+			t.Fatal(err)
+		}
+		siteA, err := ofSite("redis-a", a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, "runbook", "dr1", "--kubeconfig", file, "--context", b, "-n", "redis", "--site-context", siteA).want(t, 0)
+		lines := 0
+		for line := range strings.Lines(r.out) {
+			if line = strings.TrimSuffix(line, "\n"); !strings.HasPrefix(line, "kubectl ") {
+				continue
+			}
+			lines++
+			if err := parses(line); err != nil {
+				t.Errorf("%s: %v", line, err)
+				continue
+			}
+			words, err := wordsOf(strings.TrimPrefix(line, "kubectl redis-sync "))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := NewOptions(genericiooptions.NewTestIOStreamsDiscard())
+			cmd, rest, err := NewRootCommand(o).Find(words)
+			if err == nil {
+				err = cmd.ParseFlags(rest)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, site, context := b, "redis-a", a
+			if cmd.Name() == "failback" {
+				at, site, context = a, "redis-b", b
+			}
+			contexts, err := cmd.Flags().GetStringToString("site-context")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := value(o.ConfigFlags.Context); got != at || contexts[site] != context || value(o.ConfigFlags.KubeConfig) != file || value(o.ConfigFlags.Namespace) != "redis" {
+				t.Errorf("%s: context %q, sites %q", line, got, contexts)
+			}
+		}
+		if lines < 14 {
+			t.Errorf("%d commands:\n%s", lines, r.out)
+		}
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a name of a context was run")
+	}
+	// A file of the lost site is not where the other one is.
+	only := kubeconfig(t, map[string]string{"elsewhere": host(t, s.a)})
+	r := run(t, "runbook", "dr1", "--context", "site-b", "--site-kubeconfig", "redis-a="+only, "--site-context", "redis-a=elsewhere").want(t, 0,
+		"kubectl redis-sync failback dr1 --context site-b -n redis --site-context redis-a=elsewhere --site-kubeconfig redis-a="+only+" --yes")
+	if strings.Contains(r.out, "--context elsewhere") {
+		t.Errorf("it looks for the record in that file:\n%s", r.out)
+	}
+	for _, name := range []string{"two\nlines", "\x1b[2J", "left\u202eright"} {
+		path := kubeconfig(t, map[string]string{name: host(t, s.b), "site-a": host(t, s.a)})
+		run(t, "runbook", "dr1", "--kubeconfig", path, "--context", name).want(t, fault.CodeRefused, "holds a character that cannot be typed")
+	}
 }
 
 // TestParses: the check of the printed commands finds what is wrong with one.
