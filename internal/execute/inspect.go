@@ -12,6 +12,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
 	"github.com/redis-sync/kubectl-redis-sync/internal/kube"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
+	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
 	"github.com/redis-sync/kubectl-redis-sync/internal/topology"
 )
 
@@ -20,7 +21,9 @@ type inspection struct {
 	site  string
 	inst  *topology.Instance
 	state guard.State
-	err   error // why nothing is known
+	// of the standby: how far it is a copy; nil where that could not be read
+	checkpoints []redisx.Checkpoint
+	err         error // why nothing is known
 }
 
 // Inspector asks the servers of both sites whether they are as the record says:
@@ -51,17 +54,27 @@ func (i *Inspector) inspect(ctx context.Context, r *StatusReport, s *Session) {
 	for n, party := range s.InOrder() {
 		views[n].site = party.Site.Name
 		if party.Err == nil { // else the report says so already
-			group.Go(func() { views[n].look(ctx, s.Name, party, i.Finder) })
+			shards := 0
+			if party.Site.Name == r.Standby {
+				shards = len(s.Record.Body.Shards)
+			}
+			group.Go(func() { views[n].look(ctx, s.Name, party, i.Finder, shards) })
 		}
 	}
 	group.Wait()
 	before := len(r.Findings)
+	var checkpoints []redisx.Checkpoint
+	for _, view := range views {
+		if view.site == r.Standby {
+			checkpoints = view.checkpoints
+		}
+	}
 	for _, view := range views {
 		switch {
 		case view.err != nil:
 			r.judgeSilence(view)
 		case view.inst != nil:
-			r.judgeIdentity(s.Record, view)
+			r.judgeIdentity(s.Record, view, checkpoints)
 			r.judgeServers(s.Record, view)
 		}
 	}
@@ -72,12 +85,18 @@ func (i *Inspector) inspect(ctx context.Context, r *StatusReport, s *Session) {
 	}
 }
 
-func (v *inspection) look(ctx context.Context, pairName string, party *Party, finder Finder) {
+// look asks the servers of a site, and for the checkpoints of so many shards.
+func (v *inspection) look(ctx context.Context, pairName string, party *Party, finder Finder, shards int) {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer within %s", probeTimeout))
 	defer cancel()
 	site, err := openSite(ctx, finder, pairName, party)
 	if err == nil {
 		v.state, err = site.guard.Observe(ctx)
+		if err == nil && shards > 0 {
+			if v.checkpoints, err = site.guard.Checkpoints(ctx, shards); err != nil && ctx.Err() == nil {
+				v.checkpoints, err = nil, nil // what they would tell is not known then
+			}
+		}
 		_ = site.guard.Close() // it was only asked
 	}
 	if err != nil && ctx.Err() != nil {
@@ -118,10 +137,18 @@ func (r *StatusReport) judgeSilence(v inspection) {
 
 // judgeIdentity tells an instance that was made anew under the same name. A
 // StatefulSet that was only replaced around its pods leaves a cluster's node
-// ids as they were.
-func (r *StatusReport) judgeIdentity(record *pair.Record, v inspection) {
+// ids as they were; of others the history of their data tells.
+func (r *StatusReport) judgeIdentity(record *pair.Record, v inspection, checkpoints []redisx.Checkpoint) {
 	why := replaced(record.Body.Sites[v.site], v.inst)
 	if why == "" {
+		return
+	}
+	object, apply := "site "+v.site, ""
+	if pair.Legal(pair.VerbApply, record.Phase, record.Paused).Legal {
+		apply = fmt.Sprintf("kubectl redis-sync apply %s notes the new identity", r.Pair)
+	}
+	if v.site == r.Primary && continues(record, v.state, checkpoints) {
+		r.finding(topology.SeverityWarning, object, fmt.Sprintf("%s. Its data are the same: it goes on with the history that site %s is a copy of", why, r.Standby), apply)
 		return
 	}
 	for i := range r.Sites {
@@ -129,16 +156,32 @@ func (r *StatusReport) judgeIdentity(record *pair.Record, v inspection) {
 			r.Sites[i].Replaced = why
 		}
 	}
-	remedy := "if it is another instance, or lost its data: delete the pair and apply it again for a new copy; else apply notes the new identity"
+	lacks, complete := incomplete(checkpoints, record.Epoch)
+	remedy := ""
 	switch {
 	case v.site == r.Primary:
+		why += fmt.Sprintf(". It may hold other data: it does not go on with the history that site %s is a copy of", r.Standby)
+		if len(checkpoints) == 0 {
+			why += ", as far as is known: that site could not be asked"
+		}
 		remedy = fmt.Sprintf("kubectl redis-sync failover %s --accept-data-loss makes site %s the primary, with what it was a copy of. "+
 			"Only if what site %s holds now is what you want to be copied: apply notes the new identity, and makes site %s a copy of it",
 			r.Pair, r.Standby, v.site, r.Standby)
 	case record.Phase == pair.PhaseFailedOver:
 		remedy = fmt.Sprintf("kubectl redis-sync recover %s gives it a full copy, and notes the new identity", r.Pair)
+	case complete:
+		why += fmt.Sprintf(". It has the checkpoints of a complete copy, of epoch %d", record.Epoch)
+		remedy = apply
+	case lacks != "":
+		why += ". It is no complete copy any more: " + lacks
+		if apply != "" {
+			remedy = apply + ", and copies to it again"
+		}
+	default:
+		why += ". Whether it has the copy still is not known"
+		remedy = apply
 	}
-	r.finding(topology.SeverityError, "site "+v.site, why, remedy)
+	r.finding(topology.SeverityError, object, why, remedy)
 }
 
 // replaced says how an instance differs from the one that the record knows; ""
@@ -176,7 +219,11 @@ func replaced(known pair.SiteState, inst *topology.Instance) string {
 	if len(known.NodeIDs) > 0 && len(nodes) == 0 {
 		return "" // none of its nodes answered: nobody knows
 	}
-	return fmt.Sprintf("%s was made anew since the last apply: StatefulSet %s is another one", inst.Ref(), strings.Join(anew, ", "))
+	when := ""
+	if !inst.MadeAt.IsZero() {
+		when = ", at " + inst.MadeAt.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s was made anew since the last apply%s: StatefulSet %s is another one", inst.Ref(), when, strings.Join(anew, ", "))
 }
 
 // judgeServers compares who may write with the roles. While a switch is under

@@ -76,7 +76,31 @@ func Observe(ctx context.Context, s *Session, finder Finder, image string) (*Wor
 		return w, err
 	}
 	w.Preflight.Findings = append(w.Preflight.Findings, w.protection.findings...)
+	w.judgeIdentity()
 	return w, w.findEpoch(ctx, finder)
+}
+
+// judgeIdentity tells an instance that was made anew under its name; an apply
+// takes it for the one that it is to be.
+func (w *World) judgeIdentity() {
+	if w.Session.Record == nil {
+		return
+	}
+	for _, found := range []*Found{w.Source, w.Target} {
+		name := found.Party.Site.Name
+		why := replaced(w.Session.Record.Body.Sites[name], found.Instance)
+		if why == "" {
+			continue
+		}
+		remedy := "apply notes the new identity"
+		if found == w.Source {
+			remedy += fmt.Sprintf(", and site %s becomes a copy of what is there now. kubectl redis-sync status %s says whether that is the same data",
+				w.Target.Party.Site.Name, w.Session.Name)
+		}
+		w.Preflight.Findings = append(w.Preflight.Findings, topology.Finding{
+			Severity: topology.SeverityWarning, Object: "site " + name, Message: why, Remedy: remedy,
+		})
+	}
 }
 
 func (w *World) find(ctx context.Context, finder Finder) error {

@@ -2,6 +2,7 @@ package execute
 
 import (
 	"github.com/redis-sync/kubectl-redis-sync/internal/guard"
+	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
 	"github.com/redis-sync/kubectl-redis-sync/internal/redisx"
 	"github.com/redis-sync/kubectl-redis-sync/internal/switchover"
 )
@@ -14,11 +15,17 @@ func (h *switchHands) recognize(w switchover.World, checkpoints []redisx.Checkpo
 	if view.Replaced == "" || site == nil {
 		return
 	}
-	masters, err := bySlots(w.Record.Body.Shards, site.state.Shards)
-	if err == nil && sameHistory(checkpoints, masters) {
+	if continues(w.Record, site.state, checkpoints) {
 		view.Replaced = ""
 		w.Sites[w.Record.Primary] = view
 	}
+}
+
+// continues tells whether the masters of a primary go on with the history that
+// these checkpoints of the standby are positions in.
+func continues(record *pair.Record, primary guard.State, checkpoints []redisx.Checkpoint) bool {
+	masters, err := bySlots(record.Body.Shards, primary.Shards)
+	return err == nil && sameHistory(checkpoints, masters)
 }
 
 // sameHistory tells whether every checkpoint is a position in the history of

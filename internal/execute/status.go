@@ -48,7 +48,8 @@ type SiteReport struct {
 	Mode      topology.Mode `json:"mode"`
 	Reachable bool          `json:"reachable"`
 	Error     string        `json:"error,omitempty"`
-	// Replaced is how the instance is another one than the record knows.
+	// Replaced is how the instance is another one than the record knows; "" where
+	// it goes on with the same data.
 	Replaced string `json:"replaced,omitempty"`
 }
 

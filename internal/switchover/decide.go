@@ -156,7 +156,7 @@ func (p *Plan) untilCommit(w World, o Options) error {
 			"the primary, site %s, does not answer: %s; %s", s.From, from.Why, lastKnown(w.Link))
 	}
 	if planned && to.Replaced != "" {
-		return fault.Refuse("apply notes the new one and copies to it; if it lost its data, delete the pair and apply it again",
+		return fault.Refuse("apply notes the new one, and copies to it again where it lost its data",
 			"site %s is not the instance that the record knows: %s", s.To, to.Replaced)
 	}
 	if !w.Link.Complete && (planned || !o.AcceptIncomplete) {

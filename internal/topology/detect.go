@@ -195,6 +195,9 @@ func (d *detector) finish(dr *draft) Instance {
 	for _, load := range dr.data {
 		if load.stateful {
 			inst.StatefulSets = append(inst.StatefulSets, OwnerUID{Name: load.meta.Name, UID: string(load.meta.UID)})
+			if at := load.meta.CreationTimestamp.Time; at.After(inst.MadeAt) {
+				inst.MadeAt = at
+			}
 		}
 	}
 	d.describe(&inst, dr)

@@ -4,7 +4,10 @@
 // Kubernetes objects and recorded answers of Redis and talks to nobody.
 package topology
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Mode is the shape of an instance.
 type Mode string
@@ -45,6 +48,7 @@ type Instance struct {
 	Password     *SecretRef `json:"password,omitempty"` // nil: no authentication
 	Pods         []Pod      `json:"pods"`               // data pods, sorted by name
 	StatefulSets []OwnerUID `json:"statefulSets"`       // that own the data pods, sorted by name
+	MadeAt       time.Time  `json:"-"`                  // when the youngest of these was made; zero if it is not said
 	Sentinel     *Sentinel  `json:"sentinel,omitempty"` // mode sentinel only
 
 	Container   string `json:"container,omitempty"`   // that runs the server in a data pod
