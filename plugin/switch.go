@@ -133,6 +133,13 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	ask := s.ask(name)
+	confirm := func(p *switchover.Plan) error {
+		if !s.yes { // a person takes time: a site that was silent may be back
+			asked = time.Time{}
+		}
+		return ask(p)
+	}
 	progress, shown := newProgress(s.ErrOut), verifyProgress{out: s.ErrOut}
 	first := wire.VerifyMode("")
 	if s.verb == pair.VerbRecover && s.verify != verifyNone {
@@ -140,7 +147,7 @@ func (s *switchOptions) run(ctx context.Context, name string) error {
 	}
 	result, err := execute.Switch(ctx, session, execute.NewFinder(), execute.SwitchOptions{
 		Operation: operation, Switchover: s.switchover, Image: version.Get().SidecarImage, Timeout: s.timeout, DryRun: s.dryRun,
-		Progress: progress, Confirm: s.ask(name), Reopen: open, Hook: hook,
+		Progress: progress, Confirm: confirm, Reopen: open, Hook: hook,
 		Verify:       execute.VerifyOptions{Progress: shown.progress, Waiting: shown.waiting},
 		CompareFirst: first, RescueFile: s.rescueFile,
 	})

@@ -144,7 +144,7 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 		return result, err
 	}
 	h.used = true // what was read before the lock was held does not count
-	ran, err := switchover.Run(ctx, h, verb, opts.Operation.ID, opts.Switchover, opts.Confirm)
+	ran, err := switchover.Run(ctx, h, verb, opts.Operation.ID, opts.Switchover, inTime(opts.Confirm))
 	if givesUp(ctx, ran, err) {
 		result.Cancelled, err = h.giveUp(ctx, ran, err)
 	}
@@ -161,6 +161,23 @@ func Switch(ctx context.Context, s *Session, finder Finder, opts SwitchOptions) 
 		result.Replicators, result.FullCopies = h.replicators, fullCopies(h.replicators)
 	}
 	return result, err
+}
+
+// answerTime is for how long what a person was shown counts. A switch that gives
+// up a primary, because that was silent when it was asked, must not do so when it
+// has come back before the answer did.
+const answerTime = 10 * time.Second
+
+// inTime tells a yes that came late.
+func inTime(confirm func(*switchover.Plan) error) func(*switchover.Plan) error {
+	return func(p *switchover.Plan) error {
+		asked := time.Now()
+		err := confirm(p)
+		if err == nil && time.Since(asked) > answerTime {
+			return switchover.ErrSlowAnswer
+		}
+		return err
+	}
 }
 
 // checkRecords refuses to begin a switch on records that somebody edited, or of

@@ -45,42 +45,73 @@ var ErrMoved = errors.New("something moved meanwhile")
 // ErrNotReady is the error of a run that Hands.Ready stopped.
 var ErrNotReady = errors.New("stopped before the step")
 
+// ErrSlowAnswer is what confirm gives for a yes that came late: what the plan
+// was made from may not be so any more.
+var ErrSlowAnswer = errors.New("agreed to, some time after it was asked")
+
 // maxRounds bounds how often the steps before the commit are done again.
 const maxRounds = 5
 
 // Run does what is left to do for a verb. Before it begins, confirm is asked
-// with the plan. Steps that are done again follow a new plan, but never one
+// with the plan. After a late yes (ErrSlowAnswer) it looks again, and asks again
+// about another plan. Steps that are done again follow a new plan, but never one
 // that gives up what confirm was not asked about.
 func Run(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, confirm func(*Plan) error) (*Result, error) {
 	result := &Result{}
-	forced := false // as confirm was told
+	p, err := agree(ctx, h, verb, id, o, confirm, result)
+	if err != nil {
+		return result, err
+	}
+	forced := p.Switch.Forced // as confirm was told
 	for round := 1; ; round++ {
+		result.Warnings = p.Warnings
+		err := work(ctx, h, verb, result.Record, p, result)
+		if !errors.Is(err, ErrMoved) || round == maxRounds {
+			return result, err
+		}
+		verb = pair.VerbResume
 		result.Left = nil // what stopped the round before is no reason to stop this one
 		w, err := h.Look(ctx)
 		if err != nil {
 			return result, afterwards(ctx, result, err)
 		}
 		result.Record = w.Record
-		p, err := Decide(w, verb, id, o)
-		if err != nil {
+		if p, err = Decide(w, verb, id, o); err != nil {
 			return result, afterwards(ctx, result, err)
-		}
-		if round == 1 {
-			if err := confirm(p); err != nil {
-				return result, err
-			}
-			forced = p.Switch.Forced
 		}
 		if p.Switch.Forced && !forced {
 			return result, nowForced(w, p.Switch.From)
 		}
-		result.Warnings = p.Warnings
-		err = work(ctx, h, verb, w.Record, p, result)
-		if !errors.Is(err, ErrMoved) || round == maxRounds {
-			return result, err
-		}
-		verb = pair.VerbResume
 	}
+}
+
+// agree gives the plan that confirm agreed to, made from how things are now.
+func agree(ctx context.Context, h Hands, verb pair.Verb, id string, o Options, confirm func(*Plan) error, result *Result) (*Plan, error) {
+	var agreed *Plan
+	for {
+		w, err := h.Look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		result.Record = w.Record
+		p, err := Decide(w, verb, id, o)
+		if err != nil {
+			return nil, err
+		}
+		if agreed != nil && agreed.sameAs(p) {
+			return p, nil
+		}
+		if err := confirm(p); !errors.Is(err, ErrSlowAnswer) {
+			return p, err
+		}
+		agreed = p
+	}
+}
+
+// sameAs tells a plan that does the same, and gives the same up.
+func (p *Plan) sameAs(other *Plan) bool {
+	return p.Switch.Forced == other.Switch.Forced && p.Switch.Epoch == other.Switch.Epoch && p.Switch.To == other.Switch.To &&
+		slices.Equal(p.Steps, other.Steps)
 }
 
 // nowForced stops a switch that was planned when it began and could only go on
