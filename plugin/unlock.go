@@ -33,7 +33,7 @@ func NewUnlockCommand(o *Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "unlock PAIR",
 		Short:   "Remove the lock that a dead command has left behind",
-		Long:    long(unlockLong, string(verbUnlock), 0, 1, 10, 12, 130),
+		Long:    long(unlockLong, string(verbUnlock), 0, 1, 3, 10, 11, 12, 130),
 		Example: `  kubectl redis-sync unlock dr1 --context site-b -n redis`,
 		Args:    onePair,
 		RunE:    func(cmd *cobra.Command, args []string) error { return u.run(cmd.Context(), args[0]) },
@@ -72,7 +72,7 @@ func (u *unlockOptions) run(ctx context.Context, name string) error {
 		return err
 	}
 	for _, h := range held {
-		if err := h.Party.Kube.Unlock(ctx, h.Party.Site.Namespace, pair.RecordName(name)); err != nil {
+		if err := h.Party.Kube.Unlock(ctx, h.Party.Site.Namespace, pair.RecordName(name), h.Holder.Holder); err != nil {
 			return err
 		}
 	}

@@ -244,11 +244,32 @@ func (c *Client) LockHolder(ctx context.Context, namespace, name string) (*Locke
 	return c.locked(lease), nil
 }
 
-// Unlock removes a lock, whoever holds it.
-func (c *Client) Unlock(ctx context.Context, namespace, name string) error {
-	err := c.core.CoordinationV1().Leases(namespace).Delete(ctx, name, metav1.DeleteOptions{})
-	if err != nil && !IsNotFound(err) {
-		return c.wrap(err, "remove lease %s/%s", namespace, name)
+// unlockTries bounds how often a holder that still renews its lock is overtaken.
+const unlockTries = 5
+
+// Unlock removes the lock of a holder, dead or alive. One that another has by now
+// is left alone: a *LockedError names who that is.
+func (c *Client) Unlock(ctx context.Context, namespace, name, holder string) error {
+	leases := c.core.CoordinationV1().Leases(namespace)
+	for try := 1; ; try++ {
+		lease, err := leases.Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case IsNotFound(err):
+			return nil
+		case err != nil:
+			return c.wrap(err, "read lease %s/%s", namespace, name)
+		case holderOf(lease) != holder:
+			return c.locked(lease)
+		}
+		err = leases.Delete(ctx, name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion},
+		})
+		if IsConflict(err) && try < unlockTries {
+			continue
+		}
+		if err != nil && !IsNotFound(err) {
+			return c.wrap(err, "remove lease %s/%s", namespace, name)
+		}
+		return nil
 	}
-	return nil
 }

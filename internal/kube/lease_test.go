@@ -72,6 +72,28 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestUnlock: only the lock of who was named goes, also while that one renews it.
+func TestUnlock(t *testing.T) {
+	s, opts, c := lockScene(t)
+	ctx := t.Context()
+	lock, err := c.Lock(ctx, opts("apply 2 by lee"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Keep(ctx)
+	err = c.Unlock(ctx, "redis", "redis-sync-dr1", "failover 1 by kim")
+	var locked *kube.LockedError
+	if !errors.As(err, &locked) || locked.Holder != "apply 2 by lee" || fault.ExitCode(err) != fault.CodeLocked || s.Object(leasePath) == nil {
+		t.Errorf("the lock of another: %v", err)
+	}
+	for range 2 { // the second time it is gone already
+		if err := c.Unlock(ctx, "redis", "redis-sync-dr1", "apply 2 by lee"); err != nil || s.Object(leasePath) != nil {
+			t.Errorf("its own lock: %v", err)
+		}
+	}
+	<-lock.Lost()
+}
+
 // TestLockOfTheDead: a holder that does not renew any more loses it, one with
 // a clock that is behind does not.
 func TestLockOfTheDead(t *testing.T) {
@@ -121,12 +143,6 @@ func TestLockOfTheDead(t *testing.T) {
 	close(end)
 	<-stopped
 	_ = taken
-	if err := c.Unlock(ctx, "redis", "redis-sync-dr1"); err != nil || s.Object(leasePath) != nil {
-		t.Errorf("unlock: %v", err)
-	}
-	if err := c.Unlock(ctx, "redis", "redis-sync-dr1"); err != nil {
-		t.Errorf("unlock again: %v", err)
-	}
 }
 
 // TestLockIsLostWithoutRenewal: whoever cannot renew stops in time.
