@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/redis-sync/kubectl-redis-sync/internal/execute"
 	"github.com/redis-sync/kubectl-redis-sync/internal/fault"
 	"github.com/redis-sync/kubectl-redis-sync/internal/pair"
@@ -90,4 +93,20 @@ func (s *scene) waits(t *testing.T, more ...string) (*notes, <-chan result) {
 	ended := begin(t, said, append([]string{"wait", "dr1", "--context", "site-b", "--timeout=10m"}, more...)...)
 	testredis.Eventually(t, time.Minute, "the wait", func() bool { return strings.Contains(said.String(), "waiting: ") })
 	return said, ended
+}
+
+// TestPauseInterrupted: who does not wait for the end of the pods was interrupted,
+// and no time was over.
+func TestPauseInterrupted(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	stays := s.b.Object("/apis/apps/v1/namespaces/redis/deployments/dr1-to-redis-b-0").GetLabels()
+	s.b.Add(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "stays", Namespace: "redis", Labels: stays}})
+	out := &notes{}
+	over := begin(t, out, "pause", "dr1", "--context", "site-b")
+	testredis.Eventually(t, time.Minute, "the wait", func() bool { return strings.Contains(out.String(), "ok stop the replicators") })
+	interrupt(t)
+	(<-over).want(t, fault.CodeInterrupted, "waiting for the replicators to end", "the Deployments are scaled to 0")
+	run(t, "status", "dr1", "--context", "site-b").want(t, 0, "Paused")
 }

@@ -71,7 +71,11 @@ func scale(ctx context.Context, s *Session, opts ScaleOptions, pause bool) (*Sca
 		waitFor, cancel := context.WithTimeout(ctx, opts.Timeout)
 		defer cancel()
 		err = waitNoPodsOf(waitFor, standby, pair.Selector(s.Name)+","+pair.LabelSite+"="+standby.Site.Name)
-		err = fault.Wrap(fault.CodeTimeout, "look at the pods; the Deployments are scaled to 0", err)
+		code := fault.CodeTimeout
+		if ctx.Err() != nil { // it was not the time that ended the wait
+			code = fault.CodeInterrupted
+		}
+		err = fault.Wrap(code, "look at the pods; the Deployments are scaled to 0", err)
 	case opts.Wait:
 		var sums []string
 		if sums, err = checksums(ctx, read); err == nil {
@@ -86,7 +90,7 @@ func scale(ctx context.Context, s *Session, opts ScaleOptions, pause bool) (*Sca
 	}
 	result.Seconds = time.Since(opts.Operation.Started).Seconds()
 	if finish := runner.Finish(context.WithoutCancel(ctx), record.Phase, record.FailedStep, end); finish != nil {
-		return result, finish
+		return result, errors.Join(finish, err)
 	}
 	return result, err
 }

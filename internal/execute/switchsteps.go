@@ -59,7 +59,9 @@ func (h *switchHands) do(ctx context.Context, step switchover.Step, r *pair.Reco
 			}
 		}
 		if step.Site == r.Primary { // a server before 7.0 was closed by its ACLs as well
-			if _, err := site.guard.Unprotect(ctx); err != nil {
+			notes, err := site.guard.Unprotect(ctx)
+			h.notes = append(h.notes, notes...)
+			if err != nil {
 				return err
 			}
 		}
