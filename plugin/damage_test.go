@@ -180,7 +180,8 @@ func anotherInstance(t *testing.T, s *scene, status func() result, mended func()
 	anew(s.a, "redis-a-follower")
 	mended()
 	anew(s.b, "rfr-redis-b")
-	status().want(t, 0, "error    site redis-b: RedisFailover redis/redis-b was made anew since the last apply: StatefulSet rfr-redis-b is another one", "delete the pair and apply it again",
+	status().want(t, 0, "error    site redis-b: RedisFailover redis/redis-b was made anew since the last apply, at 2026-01-05T08:00:00Z: StatefulSet rfr-redis-b is another one",
+		"It is no complete copy any more: shard 0 has no checkpoint", "kubectl redis-sync apply dr1 notes the new identity, and copies to it again",
 		"Possible now: plan, apply, status, verify, pause, delete")
 	failover := []string{"failover", "dr1", "--context", "site-b", "--verify=none", "--yes"}
 	run(t, failover...).want(t, fault.CodeRefused, "site redis-b is not the instance that the record knows: ", "StatefulSet rfr-redis-b is another one", "apply notes the new one")
