@@ -31,7 +31,7 @@ primary back later.
 A failover that was interrupted goes on when it is run again; resume does the
 same, and cancel takes it back while that is possible. If the standby does not
 catch up within --timeout, the failover is taken back by itself, and so it is
-when the comparison fails.`
+when the comparison fails, or when you interrupt it before the roles change.`
 
 const failbackLong = `
 Makes the preferred primary the primary again: a planned failover in the other

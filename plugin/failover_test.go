@@ -245,3 +245,30 @@ func TestFailoverWithoutRights(t *testing.T) {
 		s.asBefore(t)
 	})
 }
+
+// TestFailoverInterrupted: who interrupts a switch while nobody can write, or
+// whose terminal goes away, does not leave it so.
+func TestFailoverInterrupted(t *testing.T) {
+	s := newScene(t)
+	s.control(t)
+	run(t, "apply", "dr1", "-f", s.pairFile, "--yes").want(t, 0)
+	s.copied(t)
+	c, err := testredis.Dial(s.target.Pods[1].Addr, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// What the standby lacks never comes.
+	for _, command := range [][]string{{"AUTH", wire.SyncUser, s.syncPassword(t)}, {"HSET", wire.CheckpointKey("dr1", 1), wire.CkptPending, "1"}} {
+		if _, err := c.Do(command...); err != nil {
+			t.Fatalf("%s: %v", command[0], err)
+		}
+	}
+	out := &notes{}
+	over := begin(t, out, "failover", "dr1", "--context", "site-b", "--no-reverse", "--verify=none", "--timeout", "1h", "--yes")
+	testredis.Eventually(t, time.Minute, "the closing", func() bool { return strings.Contains(out.String(), "ok close site redis-a") })
+	interrupt(t)
+	(<-over).want(t, fault.CodeInterrupted, "interrupted", "taken back: site redis-a is the primary, as before")
+	s.asBefore(t)
+	run(t, "status", "dr1", "--context", "site-b").want(t, 0, "record: InSync")
+}

@@ -57,7 +57,7 @@ func differences(s *Session, r *wire.VerifyResult) error {
 
 // givesUp tells a failure before the point of no return after which the switch
 // is taken back by itself: one that keeps everybody from writing, or that came
-// before anything was closed, or the word of a hook.
+// before anything was closed, the word of a hook, or an interruption.
 func givesUp(ctx context.Context, ran *switchover.Result, err error) bool {
 	if err == nil || ran.Record == nil {
 		return false
@@ -73,6 +73,10 @@ func givesUp(ctx context.Context, ran *switchover.Result, err error) bool {
 		return true
 	}
 	if errors.Is(err, switchover.ErrNotReady) || refused(ran, err) {
+		return true
+	}
+	// Who interrupts it, or loses the terminal, may not come back to go on.
+	if begun := len(ran.Done) > 0 || len(ran.Left) > 0 && len(s.Window) > 0; ctx.Err() != nil && begun {
 		return true
 	}
 	return fault.ExitCode(err) == fault.CodeTimeout && len(s.Window) > 0

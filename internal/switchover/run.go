@@ -169,7 +169,7 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 		if cause := context.Cause(ctx); fault.ExitCode(cause) == fault.CodeLocked {
 			return fmt.Errorf("stopped before the step %q: %w", step, cause)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !u.closedForGood(i) {
 			return fault.Wrap(fault.CodeInterrupted, "run the same command, or resume, to go on",
 				fmt.Errorf("stopped before the step %q: %w", step, context.Cause(ctx)))
 		}
@@ -196,6 +196,18 @@ func work(ctx context.Context, h Hands, verb pair.Verb, old *pair.Record, p *Pla
 	}
 	result.Left = nil
 	return u.end(ctx, verb)
+}
+
+// closedForGood tells a run that has turned the roles, before step i opens the
+// site that is the primary now: nobody can write, and there is no way back. An
+// interruption waits for these steps, which take moments.
+func (u *run) closedForGood(i int) bool {
+	r, s := u.record, u.record.Body.Switch
+	opens := func(step Step) bool {
+		return step.Op == OpOpen || s.Verb == pair.VerbCancel && step.Op == OpLift
+	}
+	committed := slices.ContainsFunc(u.plan.Steps[:i], func(step Step) bool { return step.Op == OpCommit })
+	return committed && r.Epoch >= s.Epoch && slices.ContainsFunc(u.plan.Steps[i:], opens)
 }
 
 // interrupted gives the error of what ctx cut short the code that says so: that
