@@ -45,6 +45,7 @@ type Spool struct {
 	err     error
 	aborted bool // by the reader
 	waiting bool // the writer waits for room
+	writing bool // the writer writes to the last segment, without the lock
 	woken   bool // Wake was called and no Read has told it
 }
 
@@ -182,7 +183,16 @@ func (s *Spool) toDisk(p []byte) error {
 		n++
 	}
 	seg := s.segments[n-1]
-	if _, err := seg.f.WriteAt(p, seg.write); err != nil {
+	// A slow disk must not keep the reader from what it has to read.
+	s.writing = true
+	s.mu.Unlock()
+	_, err := seg.f.WriteAt(p, seg.write)
+	s.mu.Lock()
+	s.writing = false
+	switch {
+	case s.aborted:
+		return errAborted
+	case err != nil:
 		return fmt.Errorf("writing to the spool: %w", err)
 	}
 	seg.write += int64(len(p))
@@ -245,7 +255,7 @@ func (s *Spool) Read(p []byte) (int, error) {
 			s.mem[0] = nil
 			s.mem = s.mem[1:]
 			s.writable.Signal()
-		case len(s.segments) > 0:
+		case s.diskBytes > 0:
 			return s.fromDisk(p)
 		case s.closed:
 			return 0, s.err
@@ -270,13 +280,18 @@ func (s *Spool) recycleHead() {
 func (s *Spool) fromDisk(p []byte) (int, error) {
 	seg := s.segments[0]
 	n := int(min(int64(len(p)), seg.write-seg.read))
+	s.mu.Unlock()
 	n, err := seg.f.ReadAt(p[:n], seg.read)
-	if err != nil && !(errors.Is(err, io.EOF) && n > 0) {
+	s.mu.Lock()
+	switch {
+	case s.aborted:
+		return 0, errAborted
+	case err != nil && !(errors.Is(err, io.EOF) && n > 0):
 		return 0, fmt.Errorf("reading the spool: %w", err)
 	}
 	seg.read += int64(n)
 	s.diskBytes -= int64(n)
-	if seg.read == seg.write && (len(s.segments) > 1 || s.diskBytes == 0) {
+	if seg.read == seg.write && (len(s.segments) > 1 || !s.writing) {
 		_ = seg.f.Close() // read to its end, and it has no name
 		s.segments = s.segments[1:]
 	}
