@@ -23,6 +23,7 @@ func (w *world) fullStrings(t *testing.T) {
 		pipeRow("RESTORE by redis-cli --pipe", source, one, asRestore),
 		pipeRow("SET by redis-cli --pipe", source, one, asSet),
 		w.native(source),
+		w.snapshotRow(source),
 		w.ours(source, one),
 	}
 	rows = append(rows, w.peers(source, one)...)
@@ -43,7 +44,7 @@ func (w *world) fullMixed(t *testing.T) {
 	files, _ := mixed(t, 1, w.mixedBytes())
 	pipe(t, byAddr(source, files))
 	asRestore := restores(t, source.masters, 1, false)
-	rows := []row{pipeRow("RESTORE by redis-cli --pipe", source, one, asRestore), w.native(source), w.ours(source, one)}
+	rows := []row{pipeRow("RESTORE by redis-cli --pipe", source, one, asRestore), w.native(source), w.snapshotRow(source), w.ours(source, one)}
 	rows = append(rows, w.peers(source, one)...)
 	w.measure(t, name, rows, goal{against: rows[0].name, ratio: 1.15}, goal{against: rows[1].name, ratio: 1}, goal{rss: 48 << 20})
 }
@@ -70,7 +71,7 @@ func (w *world) fullShards(t *testing.T) {
 		defer target.end()
 		return pipeAll(t, target.masters[0].Addr, perShard)
 	}}
-	w.measure(t, name, []row{parallel, w.ours(source, one)}, goal{against: parallel.name, ratio: 1.25})
+	w.measure(t, name, []row{parallel, w.snapshotRow(source), w.ours(source, one)}, goal{against: parallel.name, ratio: 1.25})
 }
 
 // fullToCluster copies one server into a cluster of three nodes.
@@ -84,7 +85,7 @@ func (w *world) fullToCluster(t *testing.T) {
 	files, _ := mixed(t, 1, w.mixedBytes())
 	pipe(t, byAddr(source, files))
 	parallel := pipeRow("RESTORE by a redis-cli --pipe per node", source, three, restores(t, source.masters, 3, false))
-	rows := append([]row{parallel, w.ours(source, three)}, w.peers(source, three)...)
+	rows := append([]row{parallel, w.snapshotRow(source), w.ours(source, three)}, w.peers(source, three)...)
 	w.measure(t, name, rows, goal{against: parallel.name, ratio: 1.25})
 }
 

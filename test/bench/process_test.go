@@ -24,7 +24,8 @@ const patience = 15 * time.Minute
 // usage is what one measurement of a row took.
 type usage struct {
 	wall, cpu time.Duration
-	rss       int64 // peak, bytes; the sum over the processes of the row
+	servers   time.Duration // CPU of all servers of the row; 0: not measured
+	rss       int64         // peak, bytes; the sum over the processes of the row
 }
 
 // process is a running replicator or peer.
@@ -167,6 +168,14 @@ func (p *process) stop() {
 	case <-time.After(3 * time.Second):
 		_ = p.cmd.Process.Kill()
 		<-p.done
+	}
+}
+
+// signal stops the process or lets it go on.
+func (p *process) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
 	}
 }
 

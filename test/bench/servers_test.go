@@ -154,3 +154,18 @@ func same(t *testing.T, source, target side) {
 		}
 	}
 }
+
+// serverCPU is what the masters have used so far.
+func (s side) serverCPU(t *testing.T) (all time.Duration) {
+	t.Helper()
+	for _, m := range s.masters {
+		for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
+			n, err := strconv.ParseFloat(info(t, m, "cpu", field), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += time.Duration(n * float64(time.Second))
+		}
+	}
+	return all
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,9 +61,9 @@ func (w *world) streamStandalone(t *testing.T) {
 			continue
 		}
 		files := l.files(t, 1, w.n)
-		rows := []row{w.followNative(files), w.follow(ours, w.binary, files, one)}
+		rows := []row{w.followNative(files), w.follow(ours, w.binary, files, one, false)}
 		if w.peer != "" {
-			rows = append(rows, w.follow("PEER", w.peer, files, one))
+			rows = append(rows, w.follow("PEER", w.peer, files, one, false))
 		}
 		limits := goal{against: rows[0].name, ratio: 1.3}
 		if l.name == sets.name {
@@ -85,18 +86,24 @@ func (w *world) streamCluster(t *testing.T) {
 		plain := row{name: "the same by a redis-cli --pipe per node", measure: func(t *testing.T) usage {
 			target := three(t)
 			defer target.end()
-			return pipe(t, byAddr(target, divided))
+			before := target.serverCPU(t)
+			u := pipe(t, byAddr(target, divided))
+			u.servers = target.serverCPU(t) - before
+			return u
 		}}
 		limits := goal{against: plain.name, ratio: 1.3}
 		if l.name == incrs.name {
 			limits.ratio = 1.7
 		}
 		// Beside the goal: what the source allows, whatever follows it.
-		rows := []row{plain, w.followNative(files), w.follow(ours, w.binary, files, three)}
+		rows := []row{plain, w.followNative(files), w.follow(ours, w.binary, files, three, false)}
 		if w.peer != "" {
-			rows = append(rows, w.follow("PEER", w.peer, files, three))
+			rows = append(rows, w.follow("PEER", w.peer, files, three, false))
 		}
 		w.measure(t, name, rows, limits)
+		// The same with the source's work done before: what the replicator and
+		// the cluster take alone.
+		w.measure(t, name+", all of it waiting at the source", []row{plain, w.follow(ours, w.binary, files, three, true)}, limits)
 	}
 }
 
@@ -108,6 +115,8 @@ func (w *world) followNative(files []string) row {
 		m := source.masters[0]
 		r := testredis.StartReplica(t, m)
 		defer r.Kill()
+		servers := side{masters: []*testredis.Server{m, r}}
+		used := servers.serverCPU(t)
 		begin := time.Now()
 		pipe(t, byAddr(source, files))
 		want := offset(t, m)
@@ -115,13 +124,15 @@ func (w *world) followNative(files []string) row {
 			n, err := strconv.ParseInt(info(t, r, "replication", "slave_repl_offset"), 10, 64)
 			return n >= want, err
 		})
-		return usage{wall: time.Since(begin)}
+		return usage{wall: time.Since(begin), servers: servers.serverCPU(t) - used}
 	}}
 }
 
 // follow pipes into a server that a replicator, ours or a peer, copies while
-// in sync, and waits until the last command arrived on every node.
-func (w *world) follow(name, binary string, files []string, to func(*testing.T) side) row {
+// in sync, and waits until the last command arrived on every node. With behind
+// the replicator stands still until the source has taken everything, and only
+// the time after that counts.
+func (w *world) follow(name, binary string, files []string, to func(*testing.T) side, behind bool) row {
 	return row{name: name, measure: func(t *testing.T) usage {
 		source := standalone(t, sourceArgs...)
 		defer source.end()
@@ -144,15 +155,25 @@ func (w *world) follow(name, binary string, files []string, to func(*testing.T) 
 		}
 		before := p.used(t)
 		w.profile(t, p)
+		if behind {
+			p.signal(t, syscall.SIGSTOP)
+		}
+		used := source.serverCPU(t) + target.serverCPU(t)
 		begin := time.Now()
 		pipe(t, byAddr(source, files))
 		ends := lastKeys(len(target.masters))
 		for _, k := range ends {
 			m.Do(t, "SET", k, "1")
 		}
+		if behind {
+			used = source.serverCPU(t) + target.serverCPU(t)
+			begin = time.Now()
+			p.signal(t, syscall.SIGCONT)
+		}
 		arrive(t, p, target, ends)
 		u := sum(t, []*process{p}, begin)
 		u.cpu -= before.cpu
+		u.servers = source.serverCPU(t) + target.serverCPU(t) - used
 		same(t, source, target)
 		return u
 	}}

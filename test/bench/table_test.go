@@ -57,15 +57,15 @@ func (b *table) measure(t *testing.T, scenario string, rows []row, goals ...goal
 		}
 	}
 	own := medians(all[ours])
-	fmt.Fprintf(&b.text, "\n%s\t wall s\t min-max\t ours/this\t cpu s\t peak MB\t goal\n", scenario)
+	fmt.Fprintf(&b.text, "\n%s\t wall s\t min-max\t ours/this\t cpu s\t servers' cpu s\t peak MB\t goal\n", scenario)
 	for _, r := range rows {
 		m := medians(all[r.name])
 		ratio := own.wall.Seconds() / m.wall.Seconds()
 		b.ratios[scenario+" / "+r.name] = ratio
 		walls := all[r.name]
 		slices.SortFunc(walls, func(a, b usage) int { return cmp.Compare(a.wall, b.wall) })
-		fmt.Fprintf(&b.text, "  %s\t %s\t %s-%s\t %.2f\t %s\t %s\t %s\n", r.name, seconds(m.wall), seconds(walls[0].wall),
-			seconds(walls[len(walls)-1].wall), ratio, known(m.cpu > 0, "%.2f", m.cpu.Seconds()), known(m.rss > 0, "%d", m.rss>>20), verdict(r.name, own, ratio, goals))
+		fmt.Fprintf(&b.text, "  %s\t %s\t %s-%s\t %.2f\t %s\t %s\t %s\t %s\n", r.name, seconds(m.wall), seconds(walls[0].wall),
+			seconds(walls[len(walls)-1].wall), ratio, known(m.cpu > 0, "%.2f", m.cpu.Seconds()), known(m.servers > 0, "%.2f", m.servers.Seconds()), known(m.rss > 0, "%d", m.rss>>20), verdict(r.name, own, ratio, goals))
 	}
 }
 
@@ -113,9 +113,10 @@ func medians(all []usage) usage {
 		return usage{}
 	}
 	return usage{
-		wall: middle(all, func(u usage) time.Duration { return u.wall }),
-		cpu:  middle(all, func(u usage) time.Duration { return u.cpu }),
-		rss:  middle(all, func(u usage) int64 { return u.rss }),
+		wall:    middle(all, func(u usage) time.Duration { return u.wall }),
+		cpu:     middle(all, func(u usage) time.Duration { return u.cpu }),
+		servers: middle(all, func(u usage) time.Duration { return u.servers }),
+		rss:     middle(all, func(u usage) int64 { return u.rss }),
 	}
 }
 
