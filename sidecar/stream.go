@@ -468,8 +468,11 @@ func unconditional(c *resp.Command) {
 }
 
 func (s *streaming) flushFull() error {
-	if s.r.w.Full() {
-		return s.flush(false)
+	if !s.r.w.Full() || s.tx.open {
+		return nil
 	}
-	return nil
+	if sent, err := s.r.w.SendFull(s.ctx); sent || err != nil {
+		return err
+	}
+	return s.flush(false)
 }

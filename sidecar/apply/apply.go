@@ -94,6 +94,9 @@ type Writer interface {
 	Pass(end psync.Position)
 	// Full reports whether the open batch should be flushed.
 	Full() bool
+	// SendFull sends what is full of the open batch, where that needs nothing
+	// else to be sent; Applied stays. When it does not, Flush is due.
+	SendFull(ctx context.Context) (bool, error)
 	// Flush sends the open batch; with wait it returns when the target has it.
 	Flush(ctx context.Context, wait bool) error
 	// Checkpoint flushes, and writes the checkpoint of where the stream is now.

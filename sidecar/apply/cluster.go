@@ -39,6 +39,7 @@ type Cluster struct {
 
 	now             psync.Position // of the last command taken
 	flushed         psync.Position // everything before it is in batches that were sent
+	flushedAt       time.Time
 	committed       psync.Position // everything before it is applied
 	advanced        time.Time      // when the frontiers were last written
 	recorded        int64          // what they say
@@ -48,6 +49,8 @@ type Cluster struct {
 	inTx            bool // between Save and Pass or Rollback
 	sentInTx        bool // a batch was sent since Save
 	keys            []int
+
+	late []looseCommand // see divide
 
 	pendingKeys
 	stale   []Key // pending keys read from the target, with the frontiers
@@ -140,6 +143,7 @@ func (t *Cluster) Take(ctx context.Context) (fence.Checkpoint, error) {
 				n.chunk, n.sent, n.cur, n.prev = newChunk(), nil, &nodeBatch{}, nil
 			}
 			t.clear()
+			t.late = nil
 			for _, k := range t.stale {
 				t.pend(k, ck.Pos.Offset-1, t.floor(k)) // the command was before it
 			}

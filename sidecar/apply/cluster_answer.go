@@ -10,47 +10,100 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
 
+// answered is what the answers to batches have left to do.
+type answered struct {
+	loose  []looseCommand // not applied
+	cause  error          // why; nil when there are none
+	broken bool           // a connection is gone with its answers
+}
+
 // answers reads the answers of all batches in flight and does again, in
 // order, what was not applied.
 func (t *Cluster) answers(ctx context.Context) error {
-	var loose []looseCommand
-	var cause error
-	broken := false
 	known := len(t.m)
+	var all answered
 	for _, n := range t.nodes {
-		if n.prev == nil {
-			continue
+		if err := t.readAnswer(n, &all); err != nil {
+			return err
 		}
-		left, err := t.answer(n)
-		var read *resp.ReadError
-		switch {
-		case err == nil:
-		case errors.As(err, &read):
-			broken, cause = true, err
-			continue
-		case transient(err):
-			cause = err
-		default:
-			return t.diverged(err)
-		}
-		loose = append(loose, left...)
-		n.spare, n.prev = n.prev, nil
 	}
-	if broken {
-		more, err := t.recover(ctx, cause)
+	return t.mend(ctx, &all, known)
+}
+
+// answerOf reads the answer of one node's batch in flight. It is done when
+// everything was applied; else the answers of all nodes are read and mended.
+func (t *Cluster) answerOf(ctx context.Context, n *clusterNode) (done bool, err error) {
+	known := len(t.m)
+	var all answered
+	if err := t.readAnswer(n, &all); err != nil {
+		return false, err
+	}
+	if !all.broken && len(all.loose) == 0 && len(t.m) == known {
+		return true, nil
+	}
+	for _, o := range t.nodes {
+		if o == n {
+			continue
+		}
+		if err := t.readAnswer(o, &all); err != nil {
+			return false, err
+		}
+	}
+	return false, t.mend(ctx, &all, known)
+}
+
+// readAnswer reads the answer of a node's batch in flight, if there is one. An
+// error is one that ends the copy.
+func (t *Cluster) readAnswer(n *clusterNode, all *answered) error {
+	if n.prev == nil {
+		return nil
+	}
+	left, err := t.answer(n)
+	switch {
+	case err == nil:
+	case errors.As(err, new(*resp.ReadError)):
+		all.broken, all.cause = true, err
+		return nil
+	case transient(err):
+		all.cause = err
+	default:
+		return t.diverged(err)
+	}
+	all.loose = append(all.loose, left...)
+	n.spare, n.prev = n.prev, nil
+	return nil
+}
+
+// mend applies what the answers of all nodes have left. known is how many
+// pending keys there were before them.
+func (t *Cluster) mend(ctx context.Context, all *answered, known int) error {
+	if all.broken {
+		more, err := t.recover(ctx, all.cause)
 		if err != nil {
 			return err
 		}
-		loose = append(loose, more...)
+		all.loose = append(all.loose, more...)
 	}
-	if len(loose) > 0 {
-		if err := t.resolve(ctx, loose, cause); err != nil {
+	if len(all.loose) > 0 {
+		if err := t.resolve(ctx, all.loose, all.cause); err != nil {
 			return t.diverged(err)
 		}
 	}
 	t.committed = t.flushed
 	if len(t.m) > known {
 		t.divide() // what is open may have to be left out
+	}
+	return t.catchUp(ctx)
+}
+
+// catchUp applies the open commands that divide has taken out of the batches.
+func (t *Cluster) catchUp(ctx context.Context) error {
+	for len(t.late) > 0 {
+		late := t.screenLoose(t.late)
+		t.late = nil
+		if err := t.resolve(ctx, late, nil); err != nil {
+			return t.diverged(err)
+		}
 	}
 	return nil
 }
@@ -231,7 +284,9 @@ func (t *Cluster) reconnect(ctx context.Context, cause error) error {
 }
 
 // divide puts the commands of the open batches to the nodes that have their
-// slots now, and leaves out those on keys that have become pending.
+// slots now, and leaves out those on keys that have become pending. One whose
+// slot has moved to a node that is ahead of it is late: a batch would set that
+// node's frontier back.
 func (t *Cluster) divide() {
 	var all []looseCommand
 	for _, n := range t.nodes {
@@ -240,9 +295,15 @@ func (t *Cluster) divide() {
 	}
 	sortLoose(all)
 	for _, c := range t.screenLoose(all) {
-		b := t.owner[c.slot].cur
-		b.put(c.nodeCommand, c.raw)
-		b.plain = false
+		n := t.owner[c.slot]
+		switch {
+		case c.kind != settled && n.done(c.slot, c.end):
+		case c.end < n.frontier || c.end == n.frontier && c.kind != settled:
+			t.late = append(t.late, c)
+		default:
+			n.cur.put(c.nodeCommand, c.raw)
+			n.cur.plain = false
+		}
 	}
 }
 

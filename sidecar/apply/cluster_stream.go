@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -61,6 +62,7 @@ func (t *Cluster) Resume(pos psync.Position) {
 	t.now, t.flushed, t.committed, t.streaming = pos, pos, pos, true
 	t.recorded, t.force, t.inTx, t.writing = pos.Offset, true, false, pos.Offset
 	t.rewind(pos.Offset, t.floor)
+	t.late = nil
 	for _, n := range t.nodes {
 		n.prev = nil
 		n.cur.reset()
@@ -79,6 +81,7 @@ func (t *Cluster) Rollback() {
 	for _, n := range t.nodes {
 		n.cur.cut(t.savedNow.Offset)
 	}
+	t.late = slices.DeleteFunc(t.late, func(c looseCommand) bool { return c.end > t.savedNow.Offset })
 	if t.sentInTx {
 		t.added = nil // so may be the names of keys that became pending
 	}
@@ -100,6 +103,9 @@ func (b *nodeBatch) cut(offset int64) {
 // Pass notes a position after commands without data.
 func (t *Cluster) Pass(end psync.Position) {
 	t.now, t.inTx = end, false
+	if len(t.late) > 0 {
+		return
+	}
 	for _, n := range t.nodes {
 		if n.prev != nil || len(n.cur.cmds) > 0 {
 			return
@@ -111,11 +117,15 @@ func (t *Cluster) Pass(end psync.Position) {
 // Full reports whether a node's batch should be sent.
 func (t *Cluster) Full() bool {
 	for _, n := range t.nodes {
-		if len(n.cur.raw) >= BatchBytes || len(n.cur.cmds) >= t.o.BatchCount {
+		if n.cur.full(&t.o) {
 			return true
 		}
 	}
 	return false
+}
+
+func (b *nodeBatch) full(o *Options) bool {
+	return len(b.raw) >= BatchBytes || len(b.cmds) >= o.BatchCount
 }
 
 // Applied is the position up to which every node has everything.
@@ -309,6 +319,29 @@ func repeatable(args [][]byte) bool {
 	return false
 }
 
+// flushEvery is how long a node may go on without the others: what Applied
+// says moves only when all of them are flushed.
+const flushEvery = 50 * time.Millisecond
+
+// SendFull sends the batches of the nodes that are full, each after the one
+// before it was answered. The other nodes are not waited for: each has a
+// frontier of its own. Where keys may be pending the nodes go together.
+func (t *Cluster) SendFull(ctx context.Context) (bool, error) {
+	if t.inTx || t.force || t.guard || len(t.m) > 0 || len(t.late) > 0 || time.Since(t.flushedAt) > flushEvery {
+		return false, nil
+	}
+	for _, n := range t.nodes {
+		if !n.cur.full(&t.o) {
+			continue
+		}
+		if done, err := t.answerOf(ctx, n); !done || err != nil {
+			return false, err
+		}
+		t.send(n)
+	}
+	return true, nil
+}
+
 // Flush sends the open batches, each after the one before it was answered.
 func (t *Cluster) Flush(ctx context.Context, wait bool) error {
 	if err := t.answers(ctx); err != nil {
@@ -317,12 +350,15 @@ func (t *Cluster) Flush(ctx context.Context, wait bool) error {
 	if err := t.advance(ctx); err != nil {
 		return err
 	}
+	if err := t.catchUp(ctx); err != nil { // the nodes may be other ones now
+		return err
+	}
 	for _, n := range t.nodes {
 		if len(n.cur.cmds) > 0 {
 			t.send(n)
 		}
 	}
-	t.flushed = t.now
+	t.flushed, t.flushedAt = t.now, time.Now()
 	if t.inTx {
 		t.flushed = t.savedNow // no checkpoint inside a transaction
 	}

@@ -205,6 +205,9 @@ func (s *Standalone) Full() bool {
 	return len(s.cur.buf) >= BatchBytes || s.cur.n >= s.o.BatchCount || s.cur.inFiles > 0
 }
 
+// SendFull leaves it to Flush: there is one batch.
+func (s *Standalone) SendFull(context.Context) (bool, error) { return false, nil }
+
 // Applied is the position up to which the target has everything.
 func (s *Standalone) Applied() psync.Position { return s.passed }
 
