@@ -15,17 +15,19 @@ import (
 // no copy that begins with a snapshot is faster than its source makes one.
 func (w *world) snapshotRow(source side) row {
 	return row{name: "the source's snapshot alone", measure: func(t *testing.T) usage {
-		begin := time.Now()
-		ends := make(chan error, len(source.masters))
-		for _, m := range source.masters {
-			go func() { ends <- discardSnapshot(m.Addr) }()
-		}
-		for range source.masters {
-			if err := <-ends; err != nil {
-				t.Fatal(err)
+		return charge(t, func() usage {
+			begin := time.Now()
+			ends := make(chan error, len(source.masters))
+			for _, m := range source.masters {
+				go func() { ends <- discardSnapshot(m.Addr) }()
 			}
-		}
-		return usage{wall: time.Since(begin)}
+			for range source.masters {
+				if err := <-ends; err != nil {
+					t.Fatal(err)
+				}
+			}
+			return usage{wall: time.Since(begin)}
+		}, source)
 	}}
 }
 

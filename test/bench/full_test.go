@@ -69,7 +69,7 @@ func (w *world) fullShards(t *testing.T) {
 	parallel := row{name: "RESTORE by 3 redis-cli --pipe", measure: func(t *testing.T) usage {
 		target := one(t)
 		defer target.end()
-		return pipeAll(t, target.masters[0].Addr, perShard)
+		return charge(t, func() usage { return pipeAll(t, target.masters[0].Addr, perShard) }, target)
 	}}
 	w.measure(t, name, []row{parallel, w.snapshotRow(source), w.ours(source, one)}, goal{against: parallel.name, ratio: 1.25})
 }
@@ -105,7 +105,7 @@ func pipeRow(name string, source side, target func(*testing.T) side, files []str
 	return row{name: name, measure: func(t *testing.T) usage {
 		target := target(t)
 		defer target.end()
-		u := pipe(t, byAddr(target, files))
+		u := charge(t, func() usage { return pipe(t, byAddr(target, files)) }, target)
 		same(t, source, target)
 		return u
 	}}
@@ -117,12 +117,14 @@ func (w *world) native(source side) row {
 		m := source.masters[0]
 		r := testredis.Start(t)
 		defer r.Kill()
-		begin := time.Now()
-		r.Do(t, "REPLICAOF", "127.0.0.1", strconv.Itoa(m.Port))
-		await(t, "the replica's link", 10*time.Millisecond, func() (bool, error) {
-			return info(t, r, "replication", "master_link_status") == "up", nil
-		})
-		return usage{wall: time.Since(begin)}
+		return charge(t, func() usage {
+			begin := time.Now()
+			r.Do(t, "REPLICAOF", "127.0.0.1", strconv.Itoa(m.Port))
+			await(t, "the replica's link", 10*time.Millisecond, func() (bool, error) {
+				return info(t, r, "replication", "master_link_status") == "up", nil
+			})
+			return usage{wall: time.Since(begin)}
+		}, source, side{masters: []*testredis.Server{r}})
 	}}
 }
 
@@ -132,16 +134,19 @@ func (w *world) ours(source side, target func(*testing.T) side) row {
 		target := target(t)
 		defer target.end()
 		target.fence(t)
-		begin := time.Now()
 		var all []*process
-		for _, l := range source.links(target) {
-			p := startReplicator(t, w.binary, l)
-			defer p.stop()
-			all = append(all, p)
-		}
-		w.profile(t, all[0])
-		u := complete(t, all, begin)
+		u := charge(t, func() usage {
+			begin := time.Now()
+			for _, l := range source.links(target) {
+				all = append(all, startReplicator(t, w.binary, l))
+			}
+			w.profile(t, all[0])
+			return complete(t, all, begin)
+		}, source, target)
 		same(t, source, target)
+		for _, p := range all {
+			p.stop()
+		}
 		return u
 	}}
 }

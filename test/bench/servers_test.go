@@ -155,17 +155,28 @@ func same(t *testing.T, source, target side) {
 	}
 }
 
-// serverCPU is what the masters have used so far.
-func (s side) serverCPU(t *testing.T) (all time.Duration) {
+// serverCPU is what the masters and their children have used so far.
+func serverCPU(t *testing.T, sides []side) (all time.Duration) {
 	t.Helper()
-	for _, m := range s.masters {
-		for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
-			n, err := strconv.ParseFloat(info(t, m, "cpu", field), 64)
-			if err != nil {
-				t.Fatal(err)
+	for _, s := range sides {
+		for _, m := range s.masters {
+			for _, field := range []string{"used_cpu_user", "used_cpu_sys", "used_cpu_user_children", "used_cpu_sys_children"} {
+				n, err := strconv.ParseFloat(info(t, m, "cpu", field), 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all += time.Duration(n * float64(time.Second))
 			}
-			all += time.Duration(n * float64(time.Second))
 		}
 	}
 	return all
+}
+
+// charge adds to a measurement what the servers used for it.
+func charge(t *testing.T, f func() usage, sides ...side) usage {
+	t.Helper()
+	before := serverCPU(t, sides)
+	u := f()
+	u.servers = serverCPU(t, sides) - before
+	return u
 }

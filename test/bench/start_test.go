@@ -92,7 +92,17 @@ func psyncSeen(t *testing.T, addr string) (proxy string, seen <-chan time.Time) 
 	return l.Addr().String(), at
 }
 
-// scale shows that the cost of a key does not depend on their number.
+// oneWithStale has a key that the copy is to remove, so every key of the
+// snapshot is marked and the target is swept.
+func oneWithStale(t *testing.T) side {
+	t.Helper()
+	s := one(t)
+	s.masters[0].Do(t, "SET", "stale", "1")
+	return s
+}
+
+// scale shows that the cost of a key does not depend on their number, nor does
+// the memory, that of the sweep included.
 func (w *world) scale(t *testing.T) {
 	for _, n := range []int{w.n / 10, w.n, w.n * 10} {
 		name := fmt.Sprintf("scale, %d strings of 100 bytes", n)
@@ -101,12 +111,12 @@ func (w *world) scale(t *testing.T) {
 		}
 		source := standalone(t, sourceArgs...)
 		source.masters[0].Do(t, "DEBUG", "POPULATE", strconv.Itoa(n), "key", "100")
-		w.measure(t, name, []row{w.native(source), w.ours(source, one)}, goal{against: "native replica", ratio: 1}, goal{rss: 48 << 20})
+		w.measure(t, name, []row{w.native(source), w.ours(source, oneWithStale)}, goal{against: "native replica", ratio: 1}, goal{rss: 48 << 20})
 		source.end()
 	}
 }
 
-// profile writes a CPU profile of the next 5 seconds of a replicator into
+// profile writes a CPU profile of the next 2 seconds of a replicator into
 // BENCH_PROFILE.
 func (w *world) profile(t *testing.T, p *process) {
 	dir := os.Getenv("BENCH_PROFILE")
@@ -116,7 +126,7 @@ func (w *world) profile(t *testing.T, p *process) {
 	file := filepath.Join(dir, short(t.Name())+".pprof")
 	go func() {
 		time.Sleep(200 * time.Millisecond)
-		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/profile?seconds=5", p.pprof))
+		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/profile?seconds=2", p.pprof))
 		if err != nil {
 			return // the measurement was over before
 		}

@@ -86,10 +86,7 @@ func (w *world) streamCluster(t *testing.T) {
 		plain := row{name: "the same by a redis-cli --pipe per node", measure: func(t *testing.T) usage {
 			target := three(t)
 			defer target.end()
-			before := target.serverCPU(t)
-			u := pipe(t, byAddr(target, divided))
-			u.servers = target.serverCPU(t) - before
-			return u
+			return charge(t, func() usage { return pipe(t, byAddr(target, divided)) }, target)
 		}}
 		limits := goal{against: plain.name, ratio: 1.3}
 		if l.name == incrs.name {
@@ -115,8 +112,8 @@ func (w *world) followNative(files []string) row {
 		m := source.masters[0]
 		r := testredis.StartReplica(t, m)
 		defer r.Kill()
-		servers := side{masters: []*testredis.Server{m, r}}
-		used := servers.serverCPU(t)
+		servers := []side{source, {masters: []*testredis.Server{r}}}
+		used := serverCPU(t, servers)
 		begin := time.Now()
 		pipe(t, byAddr(source, files))
 		want := offset(t, m)
@@ -124,7 +121,7 @@ func (w *world) followNative(files []string) row {
 			n, err := strconv.ParseInt(info(t, r, "replication", "slave_repl_offset"), 10, 64)
 			return n >= want, err
 		})
-		return usage{wall: time.Since(begin), servers: servers.serverCPU(t) - used}
+		return usage{wall: time.Since(begin), servers: serverCPU(t, servers) - used}
 	}}
 }
 
@@ -158,7 +155,7 @@ func (w *world) follow(name, binary string, files []string, to func(*testing.T) 
 		if behind {
 			p.signal(t, syscall.SIGSTOP)
 		}
-		used := source.serverCPU(t) + target.serverCPU(t)
+		used := serverCPU(t, []side{source, target})
 		begin := time.Now()
 		pipe(t, byAddr(source, files))
 		ends := lastKeys(len(target.masters))
@@ -166,14 +163,14 @@ func (w *world) follow(name, binary string, files []string, to func(*testing.T) 
 			m.Do(t, "SET", k, "1")
 		}
 		if behind {
-			used = source.serverCPU(t) + target.serverCPU(t)
+			used = serverCPU(t, []side{source, target})
 			begin = time.Now()
 			p.signal(t, syscall.SIGCONT)
 		}
 		arrive(t, p, target, ends)
 		u := sum(t, []*process{p}, begin)
 		u.cpu -= before.cpu
-		u.servers = source.serverCPU(t) + target.serverCPU(t) - used
+		u.servers = serverCPU(t, []side{source, target}) - used
 		same(t, source, target)
 		return u
 	}}

@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -191,7 +192,9 @@ func syncToml(source, target *side, shard int, slots, dir string, metricsPort, p
 	if target.shape == sentinel {
 		fmt.Fprintf(&b, "sentinels = [%s]\nmaster_name = %q\n", strings.Join(proxies(target.sentinels), ", "), masterName)
 	}
-	fmt.Fprintf(&b, "\n[advanced]\ndir = %q\nmetrics_port = %d\npprof_port = %d\nlog_interval = 5\n", dir, metricsPort, pprofPort)
+	// With small batches a node of a cluster is often ahead of the others.
+	batch := []int{4, 32, 1024}[rand.IntN(3)]
+	fmt.Fprintf(&b, "\n[advanced]\ndir = %q\nmetrics_port = %d\npprof_port = %d\nlog_interval = 5\npipeline_count_limit = %d\n", dir, metricsPort, pprofPort, batch)
 	return b.String()
 }
 
