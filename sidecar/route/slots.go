@@ -126,23 +126,6 @@ func (s SlotSet) String() string {
 	return b.String()
 }
 
-// crc16 is CRC-16/XMODEM, which hash slots are made with (cluster
-// specification, appendix A).
-var crc16Table = func() (t [256]uint16) {
-	for i := range t {
-		c := uint16(i) << 8
-		for range 8 {
-			if c&0x8000 != 0 {
-				c = c<<1 ^ 0x1021
-			} else {
-				c <<= 1
-			}
-		}
-		t[i] = c
-	}
-	return t
-}()
-
 // Slot is the hash slot of a key: of its hash tag, where it has one.
 func Slot(key []byte) int {
 	if i := bytes.IndexByte(key, '{'); i >= 0 {
@@ -150,9 +133,5 @@ func Slot(key []byte) int {
 			key = key[i+1 : i+1+n]
 		}
 	}
-	var c uint16
-	for _, b := range key {
-		c = c<<8 ^ crc16Table[byte(c>>8)^b]
-	}
-	return int(c & (SlotCount - 1))
+	return int(crc16(key) & (SlotCount - 1))
 }
