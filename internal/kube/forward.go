@@ -267,6 +267,15 @@ func (p *podConn) Write(b []byte) (int, error) {
 	return n, p.explain(err)
 }
 
+// SetDeadline reports it too: it is what clients of Redis do first.
+func (p *podConn) SetDeadline(t time.Time) error { return p.explain(p.Conn.SetDeadline(t)) }
+
+// SetReadDeadline is the same for reading.
+func (p *podConn) SetReadDeadline(t time.Time) error { return p.explain(p.Conn.SetReadDeadline(t)) }
+
+// SetWriteDeadline is the same for writing.
+func (p *podConn) SetWriteDeadline(t time.Time) error { return p.explain(p.Conn.SetWriteDeadline(t)) }
+
 // explain replaces the end of the connection by its reason, which may come
 // just after it.
 func (p *podConn) explain(err error) error {

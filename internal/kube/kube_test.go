@@ -296,6 +296,15 @@ func TestDialPod(t *testing.T) {
 	if !errors.As(err, &refused) || !refused.Refused() || !strings.Contains(err.Error(), "redis/p-0:7777") {
 		t.Errorf("refused port: got %v", err)
 	}
+	// Also to who sets a deadline before anything else.
+	for name, set := range map[string]func(time.Time) error{
+		"SetDeadline": refusing.SetDeadline, "SetReadDeadline": refusing.SetReadDeadline, "SetWriteDeadline": refusing.SetWriteDeadline,
+	} {
+		refused = nil
+		if err := set(time.Now().Add(time.Minute)); !errors.As(err, &refused) || !refused.Refused() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	if err := ping(); err != nil {
 		t.Errorf("after a refusal: %v", err)
 	}
