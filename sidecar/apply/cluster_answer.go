@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"math"
 	"sort"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
@@ -15,6 +16,7 @@ type answered struct {
 	loose  []looseCommand // not applied
 	cause  error          // why; nil when there are none
 	broken bool           // a connection is gone with its answers
+	upTo   int64          // end of the last command in flight
 }
 
 // answers reads the answers of all batches in flight and does again, in
@@ -58,6 +60,7 @@ func (t *Cluster) readAnswer(n *clusterNode, all *answered) error {
 	if n.prev == nil {
 		return nil
 	}
+	all.upTo = max(all.upTo, n.prev.cmds[len(n.prev.cmds)-1].end)
 	left, err := t.answer(n)
 	switch {
 	case err == nil:
@@ -77,6 +80,13 @@ func (t *Cluster) readAnswer(n *clusterNode, all *answered) error {
 // mend applies what the answers of all nodes have left. known is how many
 // pending keys there were before them.
 func (t *Cluster) mend(ctx context.Context, all *answered, known int) error {
+	var open []looseCommand
+	if all.broken || len(all.loose) > 0 {
+		// Some nodes were ahead of what others have open. It is done in its place
+		// of the stream: a node's frontier may not pass what is open, and the
+		// slots of these may be that node's by now.
+		open = t.takeOpen(all.upTo)
+	}
 	if all.broken {
 		more, err := t.recover(ctx, all.cause)
 		if err != nil {
@@ -84,6 +94,7 @@ func (t *Cluster) mend(ctx context.Context, all *answered, known int) error {
 		}
 		all.loose = append(all.loose, more...)
 	}
+	all.loose = append(all.loose, t.screenLoose(open)...)
 	if len(all.loose) > 0 {
 		if err := t.resolve(ctx, all.loose, all.cause); err != nil {
 			return t.diverged(err)
@@ -96,11 +107,12 @@ func (t *Cluster) mend(ctx context.Context, all *answered, known int) error {
 	return t.catchUp(ctx)
 }
 
-// catchUp applies the open commands that divide has taken out of the batches.
+// catchUp applies the open commands that divide has taken out of the batches,
+// and those between them.
 func (t *Cluster) catchUp(ctx context.Context) error {
 	for len(t.late) > 0 {
-		late := t.screenLoose(t.late)
-		t.late = nil
+		sortLoose(t.late)
+		late := t.screenLoose(t.takeOpen(t.late[len(t.late)-1].end))
 		if err := t.resolve(ctx, late, nil); err != nil {
 			return t.diverged(err)
 		}
@@ -288,11 +300,7 @@ func (t *Cluster) reconnect(ctx context.Context, cause error) error {
 // slot has moved to a node that is ahead of it is late: a batch would set that
 // node's frontier back.
 func (t *Cluster) divide() {
-	var all []looseCommand
-	for _, n := range t.nodes {
-		all = append(all, n.cur.loose(0)...)
-		n.cur.reset()
-	}
+	all := t.takeOpen(math.MaxInt64)
 	sortLoose(all)
 	for _, c := range t.screenLoose(all) {
 		n := t.owner[c.slot]
@@ -305,6 +313,33 @@ func (t *Cluster) divide() {
 			n.cur.plain = false
 		}
 	}
+}
+
+// takeOpen takes the open commands that end up to an offset out of the batches.
+func (t *Cluster) takeOpen(upTo int64) []looseCommand {
+	var taken, rest []looseCommand
+	for _, c := range t.late {
+		if c.end <= upTo {
+			taken = append(taken, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	t.late = rest
+	for _, n := range t.nodes {
+		i := sort.Search(len(n.cur.cmds), func(i int) bool { return n.cur.cmds[i].end > upTo })
+		if i == 0 {
+			continue
+		}
+		open := n.cur.loose(0)
+		taken = append(taken, open[:i]...)
+		n.cur.reset()
+		for _, c := range open[i:] {
+			n.cur.put(c.nodeCommand, c.raw)
+			n.cur.plain = false
+		}
+	}
+	return taken
 }
 
 func sortLoose(all []looseCommand) {

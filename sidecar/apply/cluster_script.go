@@ -254,6 +254,7 @@ func (t *Cluster) one(c *looseCommand) error {
 		return errGone
 	}
 	t.ahead = max(t.ahead, c.end)
+	t.sentInTx = t.sentInTx || t.inTx // it may note a pending key
 	// Where is the key? A script only says "not here".
 	_, err := n.c.Do("EXISTS", c.key)
 	if resp.IsCode(err, "ASK") {

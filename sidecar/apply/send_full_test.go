@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,6 +80,106 @@ func TestNodeGoesAlone(t *testing.T) {
 	wantValue(t, b, y, "5")
 }
 
+// moveSlot moves a slot without keys.
+func moveSlot(t *testing.T, from, to *testredis.Server, slot int) {
+	t.Helper()
+	n := strconv.Itoa(slot)
+	idFrom, idTo := from.Do(t, "CLUSTER", "MYID").(string), to.Do(t, "CLUSTER", "MYID").(string)
+	to.Do(t, "CLUSTER", "SETSLOT", n, "IMPORTING", idFrom)
+	from.Do(t, "CLUSTER", "SETSLOT", n, "MIGRATING", idTo)
+	for _, s := range []*testredis.Server{to, from} {
+		s.Do(t, "CLUSTER", "SETSLOT", n, "NODE", idTo)
+	}
+}
+
+// TestSlotMovesFromNodeAhead: the batch of a node that went alone is refused in
+// the middle, since a slot has moved to the other node, which has an older
+// command open. Nothing of it is lost, whether it is applied at once or after a
+// crash.
+func TestSlotMovesFromNodeAhead(t *testing.T) {
+	t.Parallel()
+	const moved = route.SlotCount - 2
+	m := "{" + route.SlotTag(moved) + "}m"
+	t.Run("goes on", func(t *testing.T) {
+		a, b, w, x, y := twoNodes(t)
+		in := increments{150: x, 160: y, 170: m, 180: y, 190: y, 200: x}
+		moveSlot(t, b, a, moved)
+		in.write(t, w, 100, 190)
+		sendFull(t, w)
+		in.write(t, w, 190, 200)
+		must(t, w.Flush(t.Context(), true))
+		wantValue(t, a, m, "1")
+		wantValue(t, b, y, "3")
+		wantValue(t, a, x, "2")
+	})
+	t.Run("crash", func(t *testing.T) {
+		a, b, w, x, y := twoNodes(t)
+		in := increments{150: m, 160: y, 165: x, 170: m, 180: y, 190: x}
+		moveSlot(t, b, a, moved)
+		in.write(t, w, 100, 180)
+		sendFull(t, w)
+		must(t, w.answers(t.Context()))
+		w.advanced = time.Now()
+		crash(t, w, in, 190)
+		wantValue(t, a, m, "2")
+		wantValue(t, b, y, "2")
+		wantValue(t, a, x, "2")
+	})
+}
+
+// TestSlotMovesToNodeCutOff: the batch of the node that a slot moves to never
+// arrived, and is applied after the command of that slot, which is older.
+func TestSlotMovesToNodeCutOff(t *testing.T) {
+	t.Parallel()
+	a, b, w, x, y := twoNodes(t)
+	in := increments{150: x, 160: y, 170: y, 180: y, 190: y, 200: x}
+	in.write(t, w, 100, 190)
+	n := w.owner[route.SlotCount-1]
+	must(t, n.c.Close())
+	moveSlot(t, a, b, 0)
+	sendFull(t, w)
+	if _, err := w.answerOf(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	w.advanced, w.force = time.Now(), false
+	must(t, w.Flush(t.Context(), true))
+	wantValue(t, b, x, "1")
+	wantValue(t, b, y, "4")
+	crash(t, w, in, 200)
+	wantValue(t, b, x, "2")
+	wantValue(t, b, y, "4")
+}
+
+// TestRollbackKeepsWhatWasNoted: a command of a transaction that never ended has
+// made a key pending in the target, since its slot is behind its node: there it
+// stays.
+func TestRollbackKeepsWhatWasNoted(t *testing.T) {
+	t.Parallel()
+	a, b, w, x, y := twoNodes(t)
+	in := increments{160: y, 170: y, 180: y, 190: y}
+	in.write(t, w, 100, 190)
+	sendFull(t, w)
+	must(t, w.answers(t.Context()))
+	moveSlot(t, a, b, 0)
+	next := NewCluster(w.o)
+	ck, err := next.Take(t.Context())
+	must(t, err)
+	t.Cleanup(func() { _ = next.Close() })
+	next.Resume(ck.Pos)
+	must(t, next.Flush(t.Context(), true))
+	next.Pass(at(110))
+	for _, end := range []func(){next.Rollback, func() { next.Pass(at(160)) }} {
+		next.Save()
+		must(t, next.Entail(t.Context(), command(t, "SUNIONSTORE", x, y).Args, 0, at(150)))
+		end()
+		must(t, next.Flush(t.Context(), true))
+		next.Resume(next.Applied())
+	}
+	if next.PendingCount() != 1 {
+		t.Errorf("%d keys are pending, want %s; the target has noted %v", next.PendingCount(), x, b.Do(t, "SMEMBERS", next.pendingKey(next.owner[0].tag)))
+	}
+}
+
 // TestSlotMovesToNodeAhead: a command that is open when its slot moves to a
 // node that is ahead of it is applied, and does not set that node's frontier
 // back.
@@ -91,12 +192,7 @@ func TestSlotMovesToNodeAhead(t *testing.T) {
 	if done, err := w.answerOf(t.Context(), w.owner[route.SlotCount-1]); !done || err != nil {
 		t.Fatalf("done %v, %v", done, err)
 	}
-	idA, idB := a.Do(t, "CLUSTER", "MYID").(string), b.Do(t, "CLUSTER", "MYID").(string)
-	b.Do(t, "CLUSTER", "SETSLOT", "0", "IMPORTING", idA)
-	a.Do(t, "CLUSTER", "SETSLOT", "0", "MIGRATING", idB)
-	for _, s := range []*testredis.Server{b, a} {
-		s.Do(t, "CLUSTER", "SETSLOT", "0", "NODE", idB)
-	}
+	moveSlot(t, a, b, 0)
 	must(t, w.holder.c.Close()) // as when its slot moves as well
 	must(t, w.KeepScript(t.Context(), "a hash", "return 1"))
 	must(t, w.Flush(t.Context(), true))
