@@ -165,7 +165,7 @@ func (t *Cluster) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOptio
 		})
 	}
 	n := t.owner[route.Slot(r.Key)]
-	n.chunk.buf = rdb.AppendRestore(n.chunk.buf, r, o)
+	n.chunk.buf = rdb.AppendWrite(n.chunk.buf, r, o)
 	n.chunk.n++
 	if len(n.chunk.buf) < BatchBytes && n.chunk.n < 4*t.o.BatchCount {
 		return nil

@@ -57,7 +57,7 @@ func (s *Standalone) Restore(ctx context.Context, r *rdb.Record, o rdb.RestoreOp
 	}
 	k := s.chunk
 	k.use(r.DB)
-	k.buf = rdb.AppendRestore(k.buf, r, o)
+	k.buf = rdb.AppendWrite(k.buf, r, o)
 	k.n++
 	if len(k.buf) < BatchBytes && k.n < 4*s.o.BatchCount {
 		return nil

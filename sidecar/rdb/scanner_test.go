@@ -248,7 +248,7 @@ func BenchmarkScanRestore(b *testing.B) {
 			if rec.Kind == KindEnd {
 				break
 			}
-			if dst = AppendRestore(dst, &rec, RestoreOptions{Footer: 10, Replace: true}); len(dst) > 900<<10 {
+			if dst = AppendWrite(dst, &rec, RestoreOptions{Footer: 10, Replace: true}); len(dst) > 900<<10 {
 				dst = dst[:0]
 			}
 		}

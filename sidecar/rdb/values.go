@@ -197,8 +197,10 @@ func lzfDecompress(dst, p []byte, n int) ([]byte, bool) {
 		if from < 0 || len(dst)+size > n {
 			return nil, false
 		}
-		for k := range size { // byte by byte: the ranges may overlap
-			dst = append(dst, dst[from+k])
+		for size > 0 { // the ranges may overlap: what is there is repeated
+			k := min(size, len(dst)-from)
+			dst = append(dst, dst[from:from+k]...)
+			size -= k
 		}
 	}
 	return dst, len(dst) == n
