@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/wire"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/pause"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 )
 
@@ -16,7 +17,7 @@ import (
 // source's address and of its cluster node id, so that a restart finds its
 // checkpoint.
 func (r *Replicator) identify(ctx context.Context) error {
-	var b pause
+	var b backoff
 	for {
 		n := psync.Probe(ctx, r.cfg.SourceAddrs[0], r.cfg.Source)
 		if n.Err == nil {
@@ -42,7 +43,7 @@ func (r *Replicator) identify(ctx context.Context) error {
 // attach finds a pod of the shard and asks it for the position, again until
 // one answers.
 func (r *Replicator) attach(ctx context.Context, pos psync.Position) (*psync.Session, error) {
-	var b pause
+	var b backoff
 	for {
 		if r.full {
 			pos = psync.Position{}
@@ -122,17 +123,10 @@ func (r *Replicator) parted(sess *psync.Session, asked psync.Position) error {
 	return &SourceError{&PartedError{sess.Node.Addr, r.w.Ahead(), until}}
 }
 
-// pause waits between attempts at the source: 100 ms, doubling, at most 3 s.
-type pause struct{ d time.Duration }
+// backoff waits between attempts at the source: 100 ms, doubling, at most 3 s.
+type backoff struct{ d time.Duration }
 
-func (p *pause) wait(ctx context.Context) error {
+func (p *backoff) wait(ctx context.Context) error {
 	p.d = min(max(2*p.d, 100*time.Millisecond), 3*time.Second)
-	t := time.NewTimer(p.d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
+	return pause.For(ctx, p.d)
 }

@@ -185,7 +185,7 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 	defer stopWatch()
 	go r.watchMaster(watchCtx)
 	pos, established := r.startFrom(ck)
-	b := pause{}
+	b := backoff{}
 	for first := true; ; first = false {
 		if ctx.Err() != nil {
 			return errDrained
@@ -246,7 +246,7 @@ func (r *Replicator) run(ctx, hard context.Context) error {
 			pos = r.w.Applied()
 		}
 		if time.Since(began) > 10*time.Second {
-			b = pause{}
+			b = backoff{}
 		}
 		if err := b.wait(ctx); err != nil {
 			return errDrained

@@ -17,6 +17,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/bulk"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/pause"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/psync"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
@@ -221,14 +222,7 @@ func (b *backoff) wait(ctx context.Context) error {
 		b.d = 25 * time.Millisecond
 	}
 	b.d = min(2*b.d, 2*time.Second)
-	t := time.NewTimer(b.d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
+	return pause.For(ctx, b.d)
 }
 
 // retry tells why it waits and waits, or returns the error that waiting does

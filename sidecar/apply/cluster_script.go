@@ -78,14 +78,14 @@ func (t *Cluster) script(dst []byte, n *clusterNode, field string, cmds []nodeCo
 	dst = strconv.AppendInt(dst, int64(8+args), 10)
 	dst = append(dst, "\r\n"...)
 	for _, a := range []string{"EVAL", batchScript, "2", t.frontierKey(n.tag), t.pendingKey(n.tag), field} {
-		dst = appendBulk(dst, a)
+		dst = resp.AppendBulk(dst, a)
 	}
-	dst = appendBulkHead(dst, 2*len(cmds))
+	dst = resp.AppendBulkHead(dst, int64(2*len(cmds)))
 	for i := range cmds {
 		dst = cmds[i].appendHead(dst)
 	}
 	dst = append(dst, "\r\n"...)
-	dst = appendBulkHead(dst, markDigits*len(cmds))
+	dst = resp.AppendBulkHead(dst, int64(markDigits*len(cmds)))
 	for i := range cmds {
 		dst = appendMark(dst, cmds[i].mark)
 	}
@@ -136,19 +136,8 @@ func (t *Cluster) appendScripted(dst []byte, n *clusterNode, c *nodeCommand, raw
 	}
 	name := len("$4\r\nSADD\r\n")
 	dst = append(dst, raw[c.body:c.body+name]...)
-	dst = appendBulk(dst, t.pendingKey(n.tag))
+	dst = resp.AppendBulk(dst, t.pendingKey(n.tag))
 	return append(dst, raw[c.body+name:c.to]...)
-}
-
-func appendBulk(dst []byte, s string) []byte {
-	dst = append(appendBulkHead(dst, len(s)), s...)
-	return append(dst, "\r\n"...)
-}
-
-func appendBulkHead(dst []byte, n int) []byte {
-	dst = append(dst, '$')
-	dst = strconv.AppendInt(dst, int64(n), 10)
-	return append(dst, "\r\n"...)
 }
 
 // scriptError is the command at which a batch ended.

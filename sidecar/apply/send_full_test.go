@@ -43,16 +43,24 @@ func sendFull(t *testing.T, w *Cluster) {
 	}
 }
 
-// crash takes the shard with another writer, which reads the stream again from
-// the checkpoint.
-func crash(t *testing.T, w *Cluster, in increments, to int64) {
+// successor takes the shard as a new process does, and tells from where it reads
+// the stream.
+func successor(t *testing.T, w *Cluster) (next *Cluster, from int64) {
 	t.Helper()
-	next := NewCluster(w.o)
+	next = NewCluster(w.o)
 	ck, err := next.Take(t.Context())
 	must(t, err)
 	t.Cleanup(func() { _ = next.Close() })
 	next.Resume(ck.Pos)
-	in.write(t, next, ck.Pos.Offset, to)
+	return next, ck.Pos.Offset
+}
+
+// crash takes the shard with another writer, which reads the stream again from
+// the checkpoint.
+func crash(t *testing.T, w *Cluster, in increments, to int64) {
+	t.Helper()
+	next, from := successor(t, w)
+	in.write(t, next, from, to)
 	must(t, next.Flush(t.Context(), true))
 }
 
@@ -161,11 +169,7 @@ func TestRollbackKeepsWhatWasNoted(t *testing.T) {
 	sendFull(t, w)
 	must(t, w.answers(t.Context()))
 	moveSlot(t, a, b, 0)
-	next := NewCluster(w.o)
-	ck, err := next.Take(t.Context())
-	must(t, err)
-	t.Cleanup(func() { _ = next.Close() })
-	next.Resume(ck.Pos)
+	next, _ := successor(t, w)
 	must(t, next.Flush(t.Context(), true))
 	next.Pass(at(110))
 	for _, end := range []func(){next.Rollback, func() { next.Pass(at(160)) }} {

@@ -173,16 +173,12 @@ func (d *drill) rewound(err error) {
 // crash takes the shard with another writer and reads the stream again.
 func (d *drill) crash() {
 	d.counts["crashed"]++
-	old := d.w
-	d.t.Cleanup(func() { _ = old.Close() })
-	d.w = NewCluster(old.o)
-	ck, err := d.w.Take(d.t.Context())
-	must(d.t, err)
-	d.resume(ck.Pos.Offset)
+	next, from := successor(d.t, d.w)
+	d.w = next
+	d.readFrom(from)
 }
 
-func (d *drill) resume(offset int64) {
-	d.w.Resume(at(offset))
+func (d *drill) readFrom(offset int64) {
 	d.at, d.inTx = int(offset-100)/10, false
 	if offset != offsetOf(d.at) {
 		d.t.Fatalf("%d is not the end of a command", offset)
@@ -197,7 +193,8 @@ func (d *drill) endSession() {
 		d.w.Rollback()
 	}
 	if d.inTx = false; d.flush(true) {
-		d.resume(d.w.Applied().Offset)
+		d.w.Resume(d.w.Applied())
+		d.readFrom(d.w.Applied().Offset)
 	}
 }
 

@@ -214,12 +214,7 @@ func TestOpenBatchesMove(t *testing.T) {
 	write(t, w, 150, "INCR", x)
 	write(t, w, 200, "INCR", y)
 
-	idA, idB := a.Do(t, "CLUSTER", "MYID").(string), b.Do(t, "CLUSTER", "MYID").(string)
-	b.Do(t, "CLUSTER", "SETSLOT", "0", "IMPORTING", idA)
-	a.Do(t, "CLUSTER", "SETSLOT", "0", "MIGRATING", idB)
-	for _, s := range []*testredis.Server{b, a} {
-		s.Do(t, "CLUSTER", "SETSLOT", "0", "NODE", idB)
-	}
+	moveSlot(t, a, b, 0)
 	must(t, w.holder.c.Close()) // as when its slot moves as well
 	must(t, w.KeepScript(t.Context(), "a hash", "return 1"))
 	write(t, w, 300, "INCR", y)

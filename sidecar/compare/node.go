@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/redis-sync/kubectl-redis-sync/internal/verify"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
@@ -230,16 +229,4 @@ func plain(r *resp.Reply) any {
 		list[i] = plain(&r.Elems[i])
 	}
 	return list
-}
-
-// pause waits, unless ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

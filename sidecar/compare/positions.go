@@ -13,6 +13,7 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/config"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/conn"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/fence"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/pause"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
 )
@@ -135,7 +136,7 @@ func (p *positions) wait(ctx context.Context, g goal) (why string, err error) {
 		case time.Since(moved) > standstill:
 			return fmt.Sprintf("shard %d is %d bytes behind and does not move", g.id.Shard, g.offset-ck.Pos.Offset), nil
 		}
-		if err := pause(ctx, pollEvery); err != nil {
+		if err := pause.For(ctx, pollEvery); err != nil {
 			return "", err
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"strconv"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 )
 
 // RestoreOptions say how a value is written to the target.
@@ -46,15 +48,10 @@ func appendRestoreHead(dst []byte, r *Record, o RestoreOptions, n int64) []byte 
 	}
 	dst = append(dst, '*')
 	dst = strconv.AppendInt(dst, int64(args), 10)
-	dst = append(dst, "\r\n$7\r\nRESTORE\r\n$"...)
-	dst = strconv.AppendInt(dst, int64(len(r.Key)), 10)
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, r.Key...)
-	dst = append(dst, "\r\n"...)
-	dst = appendIntBulk(dst, r.Expire)
-	dst = append(dst, '$')
-	dst = strconv.AppendInt(dst, n, 10)
-	return append(dst, "\r\n"...)
+	dst = append(dst, "\r\n$7\r\nRESTORE\r\n"...)
+	dst = resp.AppendBulk(dst, r.Key)
+	dst = resp.AppendInt(dst, r.Expire)
+	return resp.AppendBulkHead(dst, n)
 }
 
 // appendRestoreTail appends everything after the payload.
@@ -69,10 +66,10 @@ func appendRestoreTail(dst []byte, r *Record, o RestoreOptions) []byte {
 	switch access(r, o) {
 	case 'f':
 		dst = append(dst, "$4\r\nFREQ\r\n"...)
-		dst = appendIntBulk(dst, int64(r.Freq))
+		dst = resp.AppendInt(dst, int64(r.Freq))
 	case 'i':
 		dst = append(dst, "$8\r\nIDLETIME\r\n"...)
-		dst = appendIntBulk(dst, r.Idle)
+		dst = resp.AppendInt(dst, r.Idle)
 	}
 	return dst
 }
@@ -129,14 +126,4 @@ type summed struct {
 func (s *summed) Write(p []byte) (int, error) {
 	s.crc = CRC64(s.crc, p)
 	return s.w.Write(p)
-}
-
-func appendIntBulk(dst []byte, n int64) []byte {
-	var digits [20]byte
-	text := strconv.AppendInt(digits[:0], n, 10)
-	dst = append(dst, '$')
-	dst = strconv.AppendInt(dst, int64(len(text)), 10)
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, text...)
-	return append(dst, "\r\n"...)
 }

@@ -3,7 +3,8 @@ package rdb
 import (
 	"encoding/binary"
 	"slices"
-	"strconv"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 )
 
 // unpackUpTo is the size of a compressed string up to which it is unpacked here,
@@ -20,7 +21,7 @@ func AppendWrite(dst []byte, r *Record, o RestoreOptions) []byte {
 	}
 	at := len(dst)
 	dst = append(dst, "*3\r\n$3\r\nSET\r\n"...)
-	dst = appendBulk(dst, r.Key)
+	dst = resp.AppendBulk(dst, r.Key)
 	dst, ok := appendString(dst, r.Value)
 	if !ok {
 		return AppendRestore(dst[:at], r, o)
@@ -35,22 +36,20 @@ func appendString(dst, v []byte) ([]byte, bool) {
 	switch rest := v[1:]; {
 	case v[0]>>6 != lenEnc:
 		text, n, ok := cutLength(v)
-		return appendBulk(dst, text), ok && n == uint64(len(text))
+		return resp.AppendBulk(dst, text), ok && n == uint64(len(text))
 	case v[0]&0x3f == encInt8 && len(rest) == 1:
-		return appendIntBulk(dst, int64(int8(rest[0]))), true
+		return resp.AppendInt(dst, int64(int8(rest[0]))), true
 	case v[0]&0x3f == encInt16 && len(rest) == 2:
-		return appendIntBulk(dst, int64(int16(binary.LittleEndian.Uint16(rest)))), true
+		return resp.AppendInt(dst, int64(int16(binary.LittleEndian.Uint16(rest)))), true
 	case v[0]&0x3f == encInt32 && len(rest) == 4:
-		return appendIntBulk(dst, int64(int32(binary.LittleEndian.Uint32(rest)))), true
+		return resp.AppendInt(dst, int64(int32(binary.LittleEndian.Uint32(rest)))), true
 	case v[0]&0x3f == encLZF:
 		rest, packed, ok := cutLength(rest)
 		rest, plain, plainOK := cutLength(rest)
 		if !ok || !plainOK || packed != uint64(len(rest)) || plain > unpackUpTo {
 			return dst, false
 		}
-		dst = append(dst, '$')
-		dst = strconv.AppendUint(dst, plain, 10)
-		dst = slices.Grow(append(dst, "\r\n"...), unpackUpTo+len("\r\n"))
+		dst = slices.Grow(resp.AppendBulkHead(dst, int64(plain)), unpackUpTo+len("\r\n"))
 		text, ok := lzfDecompress(dst[len(dst):], rest, int(plain))
 		return append(dst[:len(dst)+len(text)], "\r\n"...), ok
 	}
@@ -70,12 +69,4 @@ func cutLength(v []byte) (rest []byte, n uint64, ok bool) {
 		return v[9:], binary.BigEndian.Uint64(v[1:]), true
 	}
 	return nil, 0, false
-}
-
-func appendBulk(dst, p []byte) []byte {
-	dst = append(dst, '$')
-	dst = strconv.AppendInt(dst, int64(len(p)), 10)
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, p...)
-	return append(dst, "\r\n"...)
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/rdb"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/resp"
 )
 
 // Out takes the bytes of commands.
@@ -134,19 +135,19 @@ func (w *writer) element(e *rdb.Element) error {
 	}
 	switch w.verb {
 	case "HSET":
-		w.args = appendBulk(appendBulk(w.args, name), value)
+		w.args = resp.AppendBulk(resp.AppendBulk(w.args, name), value)
 		w.n += 2
 		if e.Expire != 0 {
 			w.later = appendHead(w.later, 6, "HPEXPIREAT", w.key)
 			w.later = appendText(w.later, strconv.FormatInt(e.Expire, 10), "FIELDS", "1")
-			w.later = appendBulk(w.later, name)
+			w.later = resp.AppendBulk(w.later, name)
 			w.laterN++
 		}
 	case "ZADD":
-		w.args = appendBulk(appendBulk(w.args, value), name)
+		w.args = resp.AppendBulk(resp.AppendBulk(w.args, value), name)
 		w.n += 2
 	default:
-		w.args = appendBulk(w.args, name)
+		w.args = resp.AppendBulk(w.args, name)
 		w.n++
 	}
 	if w.n < batchTexts && len(w.args) < batchBytes {
@@ -219,7 +220,7 @@ func (w *writer) large(e *rdb.Element, score []byte) error {
 	}
 	w.head = appendHead(w.head[:0], n, w.verb, w.key)
 	if w.verb == "ZADD" {
-		w.head = appendBulk(w.head, score)
+		w.head = resp.AppendBulk(w.head, score)
 	}
 	if err := w.put(w.head); err != nil {
 		return err
@@ -326,7 +327,7 @@ func (w *writer) Text(t *rdb.Text) error {
 	if !ok {
 		return w.text(t)
 	}
-	w.head = appendBulk(w.head[:0], p)
+	w.head = resp.AppendBulk(w.head[:0], p)
 	return w.put(w.head)
 }
 
@@ -341,13 +342,7 @@ func appendHead(dst []byte, n int, verb, key string) []byte {
 
 func appendText(dst []byte, words ...string) []byte {
 	for _, s := range words {
-		dst = append(strconv.AppendInt(append(dst, '$'), int64(len(s)), 10), "\r\n"...)
-		dst = append(append(dst, s...), "\r\n"...)
+		dst = resp.AppendBulk(dst, s)
 	}
 	return dst
-}
-
-func appendBulk(dst, p []byte) []byte {
-	dst = append(strconv.AppendInt(append(dst, '$'), int64(len(p)), 10), "\r\n"...)
-	return append(append(dst, p...), "\r\n"...)
 }
