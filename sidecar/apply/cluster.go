@@ -49,6 +49,7 @@ type Cluster struct {
 	inTx            bool // between Save and Pass or Rollback
 	sentInTx        bool // a batch was sent since Save
 	keys            []int
+	packed          []byte // of the batch that is being sent
 
 	late []looseCommand // see divide
 

@@ -158,7 +158,8 @@ func TestScriptSaysTooMuch(t *testing.T) {
 	t.Parallel()
 	for _, argc := range []int{headMax, headMax + 1, headMax + 2, 1 << 16, 1<<16 + 2} {
 		c := nodeCommand{argc: argc, deadline: true}
-		if got := c.appendHead(nil); got[0] != headDeadline|headMax>>8 || got[1] != headMax&0xff {
+		c.to = 20 * argc
+		if got := c.head(); got != headDeadline|headMax {
 			t.Errorf("%d arguments: %x", argc, got)
 		}
 	}

@@ -128,17 +128,27 @@ func restores(t *testing.T, sources []*testredis.Server, nodes int, asSet bool) 
 	return out.close(t)
 }
 
+// elements draws how many elements a collection has.
+type elements func(rnd *rand.Rand) int
+
+// tenToThousand are collections of which most are over the limits of the compact
+// encodings (redis.conf, "-max-listpack-entries").
+func tenToThousand(rnd *rand.Rand) int { return 10 + rnd.IntN(991) }
+
+// mostlySmall are collections of 70 on average, nearly all of them in one block
+// of memory, which costs a source more to pack than a target to take.
+func mostlySmall(rnd *rand.Rand) int { return min(10+int(rnd.ExpFloat64()*60), 1000) }
+
 // mixed writes commands that make about size bytes of hashes, sorted sets,
-// lists, sets and streams of 10 to 1000 elements, a fifth of them with a TTL.
-// The same seed gives the same data.
-func mixed(t *testing.T, nodes int, size int64) (files []string, keys int) {
+// lists, sets and streams, a fifth of them with a TTL. The same seed gives the
+// same data.
+func mixed(t *testing.T, nodes int, size int64, length elements) (files []string, keys int) {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, 2))
 	out := newCommands(t, nodes)
 	var written int64
 	for ; written < size; keys++ {
-		n := 10 + int(rnd.ExpFloat64()*60)
-		n = min(n, 1000)
+		n := length(rnd)
 		key := fmt.Sprintf("mixed:%d", keys)
 		node := out.node(key)
 		var args []string

@@ -35,13 +35,17 @@ func (w *world) fullStrings(t *testing.T) {
 
 // fullMixed copies collections.
 func (w *world) fullMixed(t *testing.T) {
-	const name = "full sync, mixed collections"
+	w.fullCollections(t, "full sync, mixed collections", tenToThousand)
+	w.fullCollections(t, "full sync, small collections", mostlySmall)
+}
+
+func (w *world) fullCollections(t *testing.T, name string, length elements) {
 	if !wanted(name) {
 		return
 	}
 	source := standalone(t, sourceArgs...)
 	defer source.end()
-	files, _ := mixed(t, 1, w.mixedBytes())
+	files, _ := mixed(t, 1, w.mixedBytes(), length)
 	pipe(t, byAddr(source, files))
 	asRestore := restores(t, source.masters, 1, false)
 	rows := []row{pipeRow("RESTORE by redis-cli --pipe", source, one, asRestore), w.native(source), w.snapshotRow(source), w.ours(source, one)}
@@ -60,7 +64,7 @@ func (w *world) fullShards(t *testing.T) {
 	}
 	source := threeNodes(t, sourceArgs...)
 	defer source.end()
-	files, _ := mixed(t, 3, w.mixedBytes())
+	files, _ := mixed(t, 3, w.mixedBytes(), tenToThousand)
 	pipe(t, byAddr(source, files))
 	var perShard []string
 	for _, m := range source.masters {
@@ -82,7 +86,7 @@ func (w *world) fullToCluster(t *testing.T) {
 	}
 	source := standalone(t, sourceArgs...)
 	defer source.end()
-	files, _ := mixed(t, 1, w.mixedBytes())
+	files, _ := mixed(t, 1, w.mixedBytes(), tenToThousand)
 	pipe(t, byAddr(source, files))
 	parallel := pipeRow("RESTORE by a redis-cli --pipe per node", source, three, restores(t, source.masters, 3, false))
 	rows := append([]row{parallel, w.snapshotRow(source), w.ours(source, three)}, w.peers(source, three)...)

@@ -33,7 +33,7 @@ func (w *world) verifyMixed(t *testing.T) {
 	}
 	source := standalone(t, sourceArgs...)
 	defer source.end()
-	files, _ := mixed(t, 1, w.mixedBytes())
+	files, _ := mixed(t, 1, w.mixedBytes(), tenToThousand)
 	pipe(t, byAddr(source, files))
 	w.verify(t, name, source)
 }
