@@ -89,8 +89,22 @@ const unpackLimit = 7000
 // must stay an argument, is too long for it.
 const packUpTo = 80
 
+// pack chooses the commands that go in the packed list: short ones, up to
+// BatchBytes of them, since the list is one argument, which a server limits.
+func pack(cmds []nodeCommand) {
+	room := BatchBytes
+	for i := range cmds {
+		c := &cmds[i]
+		size := c.to - c.body
+		if c.packed = size <= min(packUpTo, room) && !c.ours(); c.packed {
+			room -= size
+		}
+	}
+}
+
 // script appends the EVAL of commands, which moves a field of the frontier.
 func (t *Cluster) script(dst []byte, n *clusterNode, field string, cmds []nodeCommand, raw []byte) []byte {
+	pack(cmds)
 	var args int
 	t.packed, args = appendRuns(t.packed[:0], cmds, raw)
 	dst = append(dst, '*')
@@ -107,7 +121,7 @@ func (t *Cluster) script(dst []byte, n *clusterNode, field string, cmds []nodeCo
 	dst = append(dst, "\r\n"...)
 	dst = resp.AppendBulk(dst, t.packed)
 	for i := range cmds {
-		if !cmds[i].packs() {
+		if !cmds[i].packed {
 			dst = t.appendScripted(dst, n, &cmds[i], raw)
 		}
 	}
@@ -125,22 +139,23 @@ func appendRuns(dst []byte, cmds []nodeCommand, raw []byte) (list []byte, args i
 	items := uint32(0)
 	for i := 0; i < len(cmds); {
 		c := &cmds[i]
-		head, packs := c.head(), c.packs()
+		head := c.head()
 		var name []byte
-		if packs {
+		if c.packed {
 			_, rest := cutArgument(raw[c.body:c.to])
 			name = raw[c.body : c.to-len(rest)]
 		}
 		end := i + 1
-		for end < len(cmds) && cmds[end].head() == head && cmds[end].packs() == packs && bytes.HasPrefix(raw[cmds[end].body:], name) {
+		for end < len(cmds) && cmds[end].head() == head && cmds[end].packed == c.packed && bytes.HasPrefix(raw[cmds[end].body:], name) {
 			end++
 		}
 		dst = appendPackedInt(appendPackedInt(dst, head), end-i)
 		items += 3
-		if !packs {
+		if !c.packed {
 			dst = append(dst, 0xc2) // false
-			args += (end - i) * c.scripted()
-			i = end
+			for ; i < end; i++ {
+				args += cmds[i].scripted()
+			}
 			continue
 		}
 		text, _ := cutArgument(name)
@@ -156,14 +171,11 @@ func appendRuns(dst []byte, cmds []nodeCommand, raw []byte) (list []byte, args i
 	return dst, args
 }
 
-// packs reports whether the command goes in the packed list.
-func (c *nodeCommand) packs() bool { return c.to-c.body <= packUpTo && !c.ours() }
-
 // head describes the command, see batchScript. More arguments than it can say
 // are more than unpack can hand on, so the script fails.
 func (c *nodeCommand) head() int {
 	h := min(c.scripted(), headMax)
-	if c.packs() {
+	if c.packed {
 		h-- // its name is beside it
 	}
 	switch {
@@ -219,12 +231,12 @@ func cutArgument(p []byte) (text, rest []byte) {
 	return p[i : i+n], p[i+n+len("\r\n"):]
 }
 
-// appendPackedInt appends a number from 0 to 65535 as MessagePack.
+// appendPackedInt appends a number from 0 to 2^32-1 as MessagePack.
 func appendPackedInt(dst []byte, n int) []byte {
 	if n < 128 {
 		return append(dst, byte(n))
 	}
-	return append(dst, 0xcd, byte(n>>8), byte(n))
+	return binary.BigEndian.AppendUint32(append(dst, 0xce), uint32(n))
 }
 
 // appendPackedText appends a text of up to 255 bytes as MessagePack.

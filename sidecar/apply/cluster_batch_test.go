@@ -86,6 +86,41 @@ func TestBatchOfRuns(t *testing.T) {
 	}
 }
 
+// TestBatchOfOneRun: a transaction of the source may have any number of like
+// commands.
+func TestBatchOfOneRun(t *testing.T) {
+	t.Parallel()
+	s, w := oneNode(t)
+	c, end, sum := command(t, "INCR", "n"), int64(100), 0
+	for _, n := range []int{127, 128, 255, 256, 1<<16 - 1, 1 << 16, 1<<16 + 1, 100_000} {
+		w.Save()
+		for range n {
+			end += 10
+			must(t, w.Write(t.Context(), c, 0, at(end)))
+		}
+		w.Pass(at(end))
+		must(t, w.Flush(t.Context(), true))
+		sum += n
+		wantValue(t, s, "n", strconv.Itoa(sum))
+		if got := s.Do(t, "HGET", w.frontierKey(w.nodes[0].tag), frontierOffset); got != strconv.FormatInt(end, 10) {
+			t.Errorf("%d commands: the frontier is at %v, want %d", n, got, end)
+		}
+		if size := len(w.packed); size > BatchBytes {
+			t.Errorf("%d commands: %d bytes are packed", n, size)
+		}
+	}
+}
+
+// TestArgumentsOfARun: commands that are too wide to be told from one another
+// are counted by what they have.
+func TestArgumentsOfARun(t *testing.T) {
+	t.Parallel()
+	cmds := []nodeCommand{{argc: 20_000, kind: noted}, {argc: 17_000, kind: noted}, {argc: 2, kind: settled}}
+	if _, args := appendRuns(nil, cmds, nil); args != 20_001+17_001+3 {
+		t.Errorf("%d arguments are announced", args)
+	}
+}
+
 // TestTokensAreNotPacked: bytes of a file are put in the place of an argument,
 // not inside of one.
 func TestTokensAreNotPacked(t *testing.T) {
@@ -94,7 +129,8 @@ func TestTokensAreNotPacked(t *testing.T) {
 	token, err := store.Keep(5, func(int) ([]byte, error) { return []byte("large"), nil })
 	must(t, err)
 	c := command(t, "SET", "", string(token))
-	if c := framed(c.Raw, 3, forwarded, 0, 0, 0); c.packs() {
-		t.Errorf("a command of %d bytes with a token is packed", c.to-c.body)
+	cmds := []nodeCommand{framed(c.Raw, 3, forwarded, 0, 0, 0)}
+	if pack(cmds); cmds[0].packed {
+		t.Errorf("a command of %d bytes with a token is packed", cmds[0].to-cmds[0].body)
 	}
 }

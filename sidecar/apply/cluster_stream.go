@@ -35,6 +35,7 @@ type nodeCommand struct {
 	key            string // only of loose commands
 	deadline       bool
 	careful        bool // see guarded
+	packed         bool // in the script that is being sent, see pack
 	kind           commandKind
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -250,6 +251,7 @@ func (d *drill) finishMove() {
 		return
 	}
 	d.migrate(1000)
+	d.awaitEpochs()
 	id := d.to.Do(d.t, "CLUSTER", "MYID").(string)
 	d.to.Do(d.t, "CLUSTER", "SETSLOT", strconv.Itoa(d.moving), "NODE", id)
 	for _, m := range d.nodes.Masters() {
@@ -257,6 +259,27 @@ func (d *drill) finishMove() {
 	}
 	d.owner[d.moving], d.moving = d.to, -1
 	d.counts["slots moved"]++
+}
+
+// awaitEpochs waits until the node that takes a slot knows how many epochs there
+// were. Else it may take the one of another node, which then gives way with a
+// higher epoch and claims what it has handed over; keys are lost
+// (cluster.c, clusterHandleConfigEpochCollision).
+func (d *drill) awaitEpochs() {
+	epoch := func(s *testredis.Server) int {
+		_, after, _ := strings.Cut(s.Do(d.t, "CLUSTER", "INFO").(string), "cluster_current_epoch:")
+		text, _, _ := strings.Cut(after, "\r\n")
+		n, err := strconv.Atoi(text)
+		must(d.t, err)
+		return n
+	}
+	for _, m := range d.nodes.Masters() {
+		for deadline := time.Now().Add(20 * time.Second); epoch(d.to) < epoch(m); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				d.t.Fatalf("%s does not hear of the epochs of %s", d.to.Addr, m.Addr)
+			}
+		}
+	}
 }
 
 func (d *drill) compare() {

@@ -162,7 +162,7 @@ func argumentSize(w *window.Window) (int64, error) {
 		return 0, fmt.Errorf("%w: the stream has %q where an argument is due", ErrProtocol, firstByte(line))
 	}
 	size, ok := parseInt(line[1:])
-	if !ok || size < 0 {
+	if !ok || line[1] == '-' { // -0 too
 		return 0, fmt.Errorf("%w: length of an argument", ErrProtocol)
 	}
 	return size, nil

@@ -51,7 +51,7 @@ func TestReadCommand(t *testing.T) {
 
 func TestBadCommands(t *testing.T) {
 	for _, bad := range []string{
-		"\n", "PING\r\n", "*0\r\n", "*-1\r\n", "*x\r\n", "*1\r\n+OK\r\n", "*1\r\n$-1\r\n", "*1\r\n$1\r\nabc\r\n",
+		"\n", "PING\r\n", "*0\r\n", "*-1\r\n", "*x\r\n", "*1\r\n+OK\r\n", "*1\r\n$-1\r\n", "*1\r\n$-0\r\n\r\n", "*1\r\n$1\r\nabc\r\n",
 		"*1\r\n$99999999999999999999\r\n", "*1\r\n$9999999999\r\nx", strings.Repeat("*", 200),
 	} {
 		var c Command
