@@ -259,7 +259,7 @@ func (s *Scanner) finish(r *Record) error {
 }
 
 func (s *Scanner) value(r *Record, typ byte) error {
-	if _, ok := minVersion[typ]; !ok || typ == typeHash2Valkey && !s.valkey ||
+	if minVersion[typ] == 0 || typ == typeHash2Valkey && !s.valkey ||
 		s.valkey && (typ == TypeHashMetadata || typ == TypeHashListpackEx) {
 		return s.bad("value type or opcode %d is not known in %s RDB version %d", typ, s.producer(), s.version)
 	}

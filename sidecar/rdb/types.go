@@ -50,7 +50,7 @@ const (
 // pre-release type of Redis.
 const typeHash2Valkey = 22
 
-var typeNames = map[byte]string{
+var typeNames = [256]string{
 	TypeString: "string", TypeList: "list", TypeSet: "set", TypeZSet: "zset", TypeHash: "hash",
 	TypeZSet2: "zset", TypeModulePre: "module", TypeModule2: "module", TypeHashZipmap: "hash",
 	TypeListZiplist: "list", TypeSetIntset: "set", TypeZSetZiplist: "zset", TypeHashZiplist: "hash",
@@ -62,15 +62,16 @@ var typeNames = map[byte]string{
 
 // TypeName is the name that TYPE would answer for a value type.
 func TypeName(t byte) string {
-	if n, ok := typeNames[t]; ok {
+	if n := typeNames[t]; n != "" {
 		return n
 	}
 	return fmt.Sprintf("type %d", t)
 }
 
-// minVersion is the first RDB version whose servers read the type. A type
-// that is not here is not passed on.
-var minVersion = map[byte]int{
+// minVersion is the first RDB version whose servers read the type; a type of
+// which it is 0 is not passed on. An array, since it is looked at several times
+// for each key.
+var minVersion = [256]int{
 	TypeString: 1, TypeList: 1, TypeSet: 1, TypeZSet: 1, TypeHash: 1, TypeHashZipmap: 2,
 	TypeListZiplist: 2, TypeSetIntset: 2, TypeZSetZiplist: 2, TypeHashZiplist: 4,
 	TypeListQuicklist: 7, TypeZSet2: 8, TypeModule2: 8, TypeStreamListpacks: 9,
@@ -87,8 +88,8 @@ const ValkeyVersion = 80
 // value of this type in a RESTORE payload, as written by a source of the
 // given RDB version (versions of 80 and more are Valkey's).
 func Readable(t byte, source, target int) bool {
-	first, ok := minVersion[t]
-	if !ok {
+	first := minVersion[t]
+	if first == 0 {
 		return false
 	}
 	switch t {

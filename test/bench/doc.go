@@ -15,7 +15,8 @@
 //	BENCH_ONLY       regular expression of scenario names
 //	BENCH_RUNS       measurements of each row (3)
 //	BENCH_KEYS       keys and commands of the large scenarios (3000000)
-//	BENCH_SCALE=1    also 0.1, 1 and 10 times BENCH_KEYS: CPU per key, memory
+//	BENCH_SCALE=1    also 0.1, 1 and 10 times BENCH_KEYS, and 0.1 and 4 GB
+//	                 of collections: CPU per key, memory
 //	BENCH_PROFILE    folder for the replicators' CPU profiles
 //	BENCH_CHECK=1    fail when a ratio is over 1.1 times the recorded one
 //	BENCH_RECORD=1   write the ratios to recorded.json

@@ -114,6 +114,17 @@ func (w *world) scale(t *testing.T) {
 		w.measure(t, name, []row{w.native(source), w.ours(source, oneWithStale)}, goal{against: "native replica", ratio: 1}, goal{rss: 48 << 20})
 		source.end()
 	}
+	for _, size := range []int64{w.mixedBytes() / 10, 4 * w.mixedBytes()} {
+		name := fmt.Sprintf("scale, %d MB of collections", size/1_000_000)
+		if !wanted(name) {
+			continue
+		}
+		source := standalone(t, sourceArgs...)
+		files, _ := mixed(t, 1, size, tenToThousand)
+		pipe(t, byAddr(source, files))
+		w.measure(t, name, []row{w.native(source), w.ours(source, oneWithStale)}, goal{against: "native replica", ratio: 1}, goal{rss: 48 << 20})
+		source.end()
+	}
 }
 
 // profile writes a CPU profile of the next 2 seconds of a replicator into
