@@ -258,7 +258,9 @@ func (r *Replicator) sweep(ctx context.Context, sess *psync.Session, set *marks.
 			return &SourceError{&psync.SlotsChangedError{Want: sess.Node.Slots, Have: now.Slots, Addr: now.Addr}}
 		}
 	}
-	var own, stale int64
+	stale := marks.NewList(r.dir)
+	defer stale.Close()
+	var own int64
 	err := r.w.Scan(ctx, func(db int, key []byte) error {
 		if !r.owns(key) {
 			return nil
@@ -269,13 +271,13 @@ func (r *Replicator) sweep(ctx context.Context, sess *psync.Session, set *marks.
 	if err != nil {
 		return err
 	}
-	if err := set.Stale(func(int, []byte) error { stale++; return nil }); err != nil {
+	if err := set.Stale(stale.Add); err != nil {
 		return err
 	}
-	share := float64(stale) / float64(max(own, 1))
+	share := float64(stale.Len()) / float64(max(own, 1))
 	if limit := r.cfg.MaxShare; limit < 1 && (share > limit || set.Count() == 0 && own > 0) {
 		return stopf("%d of the %d keys that the target has in the slots of this link are not on the source (%.1f %%; its snapshot has %d keys); more than stale_keys_max_share = %g allows; nothing was removed",
-			stale, own, 100*share, set.Count(), limit)
+			stale.Len(), own, 100*share, set.Count(), limit)
 	}
 	last, batch := 0, [][]byte(nil)
 	flush := func() error {
@@ -283,14 +285,14 @@ func (r *Replicator) sweep(ctx context.Context, sess *psync.Session, set *marks.
 		batch = batch[:0]
 		return err
 	}
-	err = set.Stale(func(db int, key []byte) error {
+	err = stale.Each(func(db int, key []byte) error {
 		if db != last || len(batch) == 500 {
 			if err := flush(); err != nil {
 				return err
 			}
 			last = db
 		}
-		batch = append(batch, key)
+		batch = append(batch, bytes.Clone(key))
 		return nil
 	})
 	if err == nil {
@@ -299,8 +301,8 @@ func (r *Replicator) sweep(ctx context.Context, sess *psync.Session, set *marks.
 	if err != nil {
 		return err
 	}
-	r.st.Update(func(s *wire.Status) { s.FullSync.StaleKeys = stale })
-	r.log.Info("stale keys removed", "keys", stale, "of", own)
+	r.st.Update(func(s *wire.Status) { s.FullSync.StaleKeys = stale.Len() })
+	r.log.Info("stale keys removed", "keys", stale.Len(), "of", own)
 	return r.w.Settle(ctx)
 }
 

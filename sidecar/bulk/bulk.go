@@ -14,9 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/route"
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/scratch"
 )
 
 const (
@@ -168,7 +168,7 @@ func (s *Store) KeepCommands(p []byte, end int64) ([]byte, error) {
 // begin makes room for an argument in the current file.
 func (s *Store) begin(size int64) (*argument, error) {
 	if s.cur == nil || s.cur.size >= segmentSize {
-		f, err := unnamedFile(s.dir)
+		f, err := scratch.File(s.dir, "argument-*")
 		if err != nil {
 			return nil, &FileError{err}
 		}
@@ -191,19 +191,6 @@ type FileError struct{ Err error }
 
 func (e *FileError) Error() string { return "keeping a large argument: " + e.Err.Error() }
 func (e *FileError) Unwrap() error { return e.Err }
-
-// unnamedFile makes a file that goes with the process.
-func unnamedFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "argument-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("removing %s: %w", filepath.Base(f.Name()), err)
-	}
-	return f, nil
-}
 
 // Seal notes the offset after the command whose arguments were kept last.
 func (s *Store) Seal(end int64) {

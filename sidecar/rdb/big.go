@@ -35,7 +35,7 @@ func (b *BigValue) Close() { b.close() }
 // NewBig begins a value of a type that does not come from a scanner. Its
 // bytes, without the type and the footer, are given to Write.
 func NewBig(dir string, typ byte) (*BigValue, error) {
-	f, err := unnamedFile(dir)
+	f, err := largeValue(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"strconv"
+
+	"github.com/redis-sync/kubectl-redis-sync/sidecar/scratch"
 )
 
 // Element is one part of a value. It is valid until the next one is read.
@@ -344,7 +346,7 @@ func (d *Decoder) blob(c *cursor) (*cursor, error) {
 // unpack puts the plain form of a compressed blob into a file.
 func (d *Decoder) unpack(c *cursor, n int64) (*cursor, error) {
 	d.closeTmp()
-	f, err := unnamedFile(d.dir)
+	f, err := largeValue(d.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -355,14 +357,10 @@ func (d *Decoder) unpack(c *cursor, n int64) (*cursor, error) {
 	return section(f, 0, n), nil
 }
 
-// unnamedFile makes a file that goes away with the process.
-func unnamedFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "value-*")
+// largeValue makes a file for what is too large to be held.
+func largeValue(dir string) (*os.File, error) {
+	f, err := scratch.File(dir, "value-*")
 	if err != nil {
-		return nil, fmt.Errorf("keeping a large value: %w", err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		_ = f.Close()
 		return nil, fmt.Errorf("keeping a large value: %w", err)
 	}
 	return f, nil

@@ -50,7 +50,7 @@ func dumps(t testing.TB) []dump {
 // onDisk puts a record's value into a file, as the scanner does with large ones.
 func onDisk(t testing.TB, r Record) *Record {
 	t.Helper()
-	f, err := unnamedFile(t.TempDir())
+	f, err := largeValue(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
