@@ -35,7 +35,6 @@ func isSourceError(err error) bool {
 		changed *psync.SlotsChangedError
 		auth    *conn.AuthError
 		server  *resp.ServerError
-		netErr  net.Error
 		format  *rdb.FormatError
 		stop    *StopError
 	)
@@ -43,6 +42,6 @@ func isSourceError(err error) bool {
 		return false
 	}
 	return errors.As(err, &source) || errors.As(err, &refused) || errors.As(err, &changed) || errors.As(err, &auth) ||
-		errors.As(err, &server) || errors.As(err, &netErr) || errors.Is(err, psync.ErrNoSource) ||
+		errors.As(err, &server) || conn.Broken(err) || errors.Is(err, psync.ErrNoSource) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, resp.ErrProtocol) || errors.Is(err, window.ErrLine)
 }

@@ -260,18 +260,17 @@ func (r *Replicator) sweep(ctx context.Context, sess *psync.Session, set *marks.
 	}
 	stale := marks.NewList(r.dir)
 	defer stale.Close()
-	var own int64
 	err := r.w.Scan(ctx, func(db int, key []byte) error {
 		if !r.owns(key) {
 			return nil
 		}
-		own++
 		return set.Check(db, key)
 	})
 	if err != nil {
 		return err
 	}
-	if err := set.Stale(stale.Add); err != nil {
+	own, err := set.Stale(stale.Add)
+	if err != nil {
 		return err
 	}
 	share := float64(stale.Len()) / float64(max(own, 1))

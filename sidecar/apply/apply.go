@@ -192,7 +192,6 @@ var transientCodes = []string{
 func transient(err error) bool {
 	var (
 		read    *resp.ReadError
-		netErr  net.Error
 		notM    *fence.NotMasterError
 		fenced  *fence.FencedError
 		auth    *conn.AuthError
@@ -208,7 +207,7 @@ func transient(err error) bool {
 		return true
 	case errors.As(err, &server):
 		return resp.IsCode(err, transientCodes...) || strings.Contains(server.Text, "max number of clients")
-	case errors.As(err, &read), errors.As(err, &netErr):
+	case errors.As(err, &read), conn.Broken(err):
 		return true
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)

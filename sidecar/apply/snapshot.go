@@ -338,12 +338,13 @@ func (s *Standalone) Scan(ctx context.Context, f func(db int, key []byte) error)
 	}
 	// SELECT and SCAN have to run on one connection; another one, so that a
 	// failover in the middle starts the walk again.
+	var b backoff
 	for {
 		err := s.scanOnce(ctx, f)
 		if err == nil || !transient(err) {
 			return err
 		}
-		if err := s.retry(ctx, &backoff{}, err); err != nil {
+		if err := s.retry(ctx, &b, err); err != nil {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"time"
 
@@ -161,7 +160,6 @@ func look[T any](p *positions, read func(*apply.Looker) (T, error)) (T, error) {
 }
 
 func broken(err error) bool {
-	var netErr net.Error
 	var readErr *resp.ReadError
-	return errors.As(err, &netErr) || errors.As(err, &readErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return conn.Broken(err) || errors.As(err, &readErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

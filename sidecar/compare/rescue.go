@@ -90,7 +90,7 @@ func (d *Divergence) WriteFile(ctx context.Context, h rescue.Header, out io.Writ
 		defer func() { batch = batch[:0] }()
 		return w.write(ctx, batchDB, batch)
 	}
-	err = d.names.Stale(func(db int, key []byte) error {
+	_, err = d.names.Stale(func(db int, key []byte) error {
 		if len(batch) == together || db != batchDB {
 			if err := flush(); err != nil {
 				return err

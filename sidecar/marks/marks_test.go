@@ -24,16 +24,20 @@ func TestStale(t *testing.T) {
 			dir := t.TempDir()
 			s := New(dir)
 			want := map[dbKey]bool{}
+			checked := int64(0)
 			for i := range n {
 				k := dbKey{rnd.IntN(3), fmt.Sprint("key:", i)}
 				if rnd.IntN(500) == 0 {
-					k.key += strings.Repeat("x", rnd.IntN(4*chunk))
+					k.key += strings.Repeat("x", rnd.IntN(40<<10))
 				}
 				stale := rnd.Float64() < share
 				if !stale {
 					must(t, s.Add(k.db, []byte(k.key)))
 				}
-				for range rnd.IntN(3) {
+				for i := range rnd.IntN(3) {
+					if i == 0 {
+						checked++
+					}
 					must(t, s.Check(k.db, []byte(k.key)))
 					if stale {
 						want[k] = true
@@ -42,16 +46,17 @@ func TestStale(t *testing.T) {
 			}
 			for range 2 { // it may be asked again
 				got := map[dbKey]bool{}
-				must(t, s.Stale(func(db int, key []byte) error {
+				distinct, err := s.Stale(func(db int, key []byte) error {
 					k := dbKey{db, string(key)}
 					if got[k] || !want[k] {
 						t.Fatalf("seed %d: %.40q in database %d is given: twice %v, stale %v", seed, key, db, got[k], want[k])
 					}
 					got[k] = true
 					return nil
-				}))
-				if len(got) != len(want) {
-					t.Fatalf("seed %d: %d of %d keys found, of %d", seed, len(got), len(want), n)
+				})
+				must(t, err)
+				if len(got) != len(want) || distinct != checked {
+					t.Fatalf("seed %d: %d of %d stale keys, %d of %d queued ones", seed, len(got), len(want), distinct, checked)
 				}
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -69,7 +74,7 @@ func TestStaleEndsWithAnError(t *testing.T) {
 		must(t, s.Check(0, fmt.Append(nil, i)))
 	}
 	calls := 0
-	err := s.Stale(func(int, []byte) error { calls++; return os.ErrClosed })
+	_, err := s.Stale(func(int, []byte) error { calls++; return os.ErrClosed })
 	if err != os.ErrClosed || calls != 1 {
 		t.Errorf("%v after %d calls", err, calls)
 	}
@@ -98,6 +103,25 @@ func TestList(t *testing.T) {
 			}
 		}
 		l.Close()
+	}
+}
+
+// TestLongKeysAreNotHeld: what waits in memory does not depend on how long keys
+// are.
+func TestLongKeysAreNotHeld(t *testing.T) {
+	s := New(t.TempDir())
+	defer s.Close()
+	long := make([]byte, 1<<20)
+	for i := range 3 * parts {
+		long[0], long[1] = byte(i), byte(i>>8)
+		must(t, s.Check(0, long))
+	}
+	held := cap(s.rec)
+	for i := range s.keys.tails {
+		held += cap(s.keys.tails[i].buf)
+	}
+	if held > 10<<20 {
+		t.Errorf("%d bytes are held", held)
 	}
 }
 
@@ -133,7 +157,7 @@ func BenchmarkSweep(b *testing.B) {
 						}
 					}
 				}
-				if err := s.Stale(func(int, []byte) error { b.Fatal("stale"); return nil }); err != nil {
+				if _, err := s.Stale(func(int, []byte) error { b.Fatal("stale"); return nil }); err != nil {
 					b.Fatal(err)
 				}
 				s.Close()

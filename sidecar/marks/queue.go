@@ -8,13 +8,11 @@ import (
 	"github.com/redis-sync/kubectl-redis-sync/sidecar/scratch"
 )
 
-// chunk is how many bytes of a part are kept in memory.
-const chunk = 4 << 10
-
 // queue keeps records in parts: the last ones of each in memory, all others in
 // one file, in pieces that tell where the piece before them is.
 type queue struct {
 	dir   string
+	piece int // bytes of a part that are kept in memory
 	f     *os.File
 	size  int64 // of the file
 	tails [parts]tail
@@ -37,7 +35,7 @@ const headSize = 16
 // add appends a record to a part.
 func (q *queue) add(part int, rec []byte) error {
 	t := &q.tails[part]
-	if len(t.buf) > headSize && len(t.buf)+len(rec) > chunk {
+	if len(t.buf) > headSize && len(t.buf)+len(rec) > q.piece {
 		if err := q.write(t); err != nil {
 			return err
 		}
@@ -47,6 +45,9 @@ func (q *queue) add(part int, rec []byte) error {
 	}
 	t.buf = append(t.buf, rec...)
 	t.all += int64(len(rec))
+	if len(t.buf) > q.piece { // a long key
+		return q.write(t)
+	}
 	return nil
 }
 
@@ -65,7 +66,7 @@ func (q *queue) write(t *tail) error {
 	}
 	t.last = piece{q.size, int64(len(t.buf))}
 	q.size += t.last.size
-	if t.buf = t.buf[:headSize]; cap(t.buf) > 2*chunk { // there was a long key
+	if t.buf = t.buf[:headSize]; cap(t.buf) > 2*q.piece {
 		t.buf = nil
 	}
 	return nil
@@ -76,10 +77,14 @@ func (q *queue) write(t *tail) error {
 func (q *queue) each(part int, f func(records []byte) error) error {
 	t := &q.tails[part]
 	for at := t.last; at.size > 0; {
-		if int64(cap(q.buf)) < at.size {
-			q.buf = make([]byte, max(at.size, chunk))
+		if cap(q.buf) < q.piece {
+			q.buf = make([]byte, q.piece)
 		}
-		p := q.buf[:at.size]
+		p := q.buf
+		if at.size > int64(len(p)) {
+			p = make([]byte, at.size)
+		}
+		p = p[:at.size]
 		if _, err := q.f.ReadAt(p, at.at); err != nil {
 			return fmt.Errorf("reading the marks of the snapshot: %w", err)
 		}
@@ -98,5 +103,5 @@ func (q *queue) close() {
 	if q.f != nil {
 		_ = q.f.Close()
 	}
-	*q = queue{dir: q.dir}
+	*q = queue{dir: q.dir, piece: q.piece}
 }
