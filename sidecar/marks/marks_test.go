@@ -1,6 +1,7 @@
 package marks
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -75,7 +76,7 @@ func TestStaleEndsWithAnError(t *testing.T) {
 	}
 	calls := 0
 	_, err := s.Stale(func(int, []byte) error { calls++; return os.ErrClosed })
-	if err != os.ErrClosed || calls != 1 {
+	if !errors.Is(err, os.ErrClosed) || calls != 1 {
 		t.Errorf("%v after %d calls", err, calls)
 	}
 }
