@@ -2,7 +2,7 @@
 // target that it did not have can be found afterwards. Both are split by hash
 // into parts that are kept in files, and one part after the other is compared in
 // memory. Beside 6 MB for what is not written yet, that takes 32 to 64 bytes for
-// each key of a part: 4 MB for 30,000,000 keys, 34 MB for 300,000,000.
+// each key of a part: 2 MB for 30,000,000 keys, 34 MB for 300,000,000.
 package marks
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	parts    = 256
+	parts    = 512
 	markSize = 16
 )
 
@@ -36,7 +36,7 @@ type Set struct {
 
 // New returns an empty set; files are made in dir.
 func New(dir string) *Set {
-	return &Set{seedA: maphash.MakeSeed(), seedB: maphash.MakeSeed(), marks: queue{dir: dir, piece: 8 << 10}, keys: queue{dir: dir, piece: 16 << 10}}
+	return &Set{seedA: maphash.MakeSeed(), seedB: maphash.MakeSeed(), marks: queue{dir: dir, piece: 4 << 10}, keys: queue{dir: dir, piece: 8 << 10}}
 }
 
 func (s *Set) hash(db int, key []byte) (m mark) {
