@@ -107,7 +107,7 @@ func lostSite(t *testing.T, s *scene) {
 	d.writeEverywhere(t)
 	seen := watchSteps(t, d.near)
 	d.inSync(t, time.Minute)
-	time.Sleep(6 * time.Second) // of writes that must not get lost
+	time.Sleep(10 * time.Second) // of writes that must not get lost; seen at least 5 s before the cut
 	d.heardOf(t)
 	restore := d.cut(t)
 	since := d.force(t)
